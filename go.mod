@@ -1,0 +1,3 @@
+module morgana
+
+go 1.26
