@@ -1,0 +1,3 @@
+package xentest
+
+func measureCases() []Case { return nil }
