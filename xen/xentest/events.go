@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"morgana/xen"
+	"morgana/xen/ring"
 )
 
 func eventCases() []Case {
@@ -54,8 +55,16 @@ func waitEvent(ctx context.Context, ev xen.Event, what string) error {
 	return nil
 }
 
-// bindI and bindR: binding leaves the binder's port pending, and each notification arrives, both ways.
+// bindI and bindR: each notification arrives, both ways. The rounds are counted in a shared page, as a driver's
+// are in its ring: an event alone only says "look again", and may be spurious.
 func bindI(ctx context.Context, s *Session) error {
+	g, err := s.Share(1, xen.ReadWrite)
+	if err != nil {
+		return err
+	}
+	if err := s.PutRefs(ctx, "refs", g.Refs()); err != nil {
+		return err
+	}
 	ev, err := bound(ctx, s)
 	if err != nil {
 		return err
@@ -63,28 +72,56 @@ func bindI(ctx context.Context, s *Session) error {
 	if ev.Port() == 0 {
 		return errors.New("port 0, which is never valid")
 	}
-	for i := range 100 {
-		if err := ev.Notify(); err != nil {
-			return err
-		}
-		if err := waitEvent(ctx, ev, fmt.Sprintf("round %d", i)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return pingPong(ctx, s, ev, g.Bytes(), 100)
 }
 
 func bindR(ctx context.Context, s *Session) error {
+	refs, err := s.GetRefs(ctx, "refs")
+	if err != nil {
+		return err
+	}
+	m, err := s.Map(refs, xen.ReadWrite)
+	if err != nil {
+		return err
+	}
 	ev, err := bound(ctx, s)
 	if err != nil {
 		return err
 	}
-	for i := range 100 {
-		if err := waitEvent(ctx, ev, fmt.Sprintf("round %d", i)); err != nil {
-			return err
+	return pingPong(ctx, s, ev, m.Bytes(), 100)
+}
+
+// pingPong passes the turn to and fro: the initiator counts in word 0, the responder in word 1.
+func pingPong(ctx context.Context, s *Session, ev xen.Event, page []byte, rounds int) error {
+	ping, err := ring.Word(page, 0)
+	if err != nil {
+		return err
+	}
+	pong, err := ring.Word(page, 64)
+	if err != nil {
+		return err
+	}
+	mine, theirs := ping, pong
+	if s.Role == Responder {
+		mine, theirs = pong, ping
+	}
+	for i := range uint32(rounds) {
+		if s.Role == Initiator {
+			mine.Store(i + 1)
+			if err := ev.Notify(); err != nil {
+				return err
+			}
 		}
-		if err := ev.Notify(); err != nil {
-			return err
+		for theirs.Load() < i+1 {
+			if err := waitEvent(ctx, ev, fmt.Sprintf("round %d", i)); err != nil {
+				return err
+			}
+		}
+		if s.Role == Responder {
+			mine.Store(i + 1)
+			if err := ev.Notify(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -302,11 +339,22 @@ func contextI(ctx context.Context, s *Session) error {
 		return err
 	}
 	short, cancel := context.WithCancel(ctx)
+	defer cancel()
 	result := make(chan error, 1)
-	go func() { result <- ev.Wait(short) }()
+	go func() {
+		for {
+			if err := ev.Wait(short); err != nil { // nil: spurious
+				result <- err
+				return
+			}
+		}
+	}()
 	cancel()
 	if err := <-result; !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("wait whose context ended: %v, want %v", err, context.Canceled)
+	}
+	if err := s.Step(ctx, "given-up"); err != nil {
+		return err
 	}
 	if err := s.Step(ctx, "sent"); err != nil {
 		return err
@@ -317,6 +365,9 @@ func contextI(ctx context.Context, s *Session) error {
 func contextR(ctx context.Context, s *Session) error {
 	ev, err := bound(ctx, s)
 	if err != nil {
+		return err
+	}
+	if err := s.Step(ctx, "given-up"); err != nil {
 		return err
 	}
 	if err := ev.Notify(); err != nil {
