@@ -26,6 +26,7 @@ type channel struct {
 	peer    *channel  // the other end, if interdomain
 	pending int       // 0 or 1; more with the defect EventsQueue
 	virq    xen.VIRQ
+	late    bool // a delayed delivery is under way; further ones coalesce with it
 
 	wake chan struct{} // capacity 1
 	gone chan struct{} // closed with the port
@@ -171,11 +172,16 @@ func (c *channel) deliverLocked() {
 		c.raiseLocked()
 		return
 	}
+	if c.late {
+		return
+	}
+	c.late = true
 	h.late.Add(1)
 	time.AfterFunc(time.Duration(h.rng.Int64N(int64(h.faults.EventDelay))), func() {
 		defer h.late.Done()
 		h.mu.Lock()
 		defer h.mu.Unlock()
+		c.late = false
 		c.raiseLocked()
 	})
 }

@@ -30,7 +30,7 @@ type Env struct {
 	Dom   xen.Domain
 	Store *xenstore.Client
 	Peer  xen.DomID // the other side
-	Path  string    // rendezvous: an absolute path in xenstore that both sides may read and write; it exists
+	Path  string    // rendezvous: an absolute path in xenstore that both sides may read and write; it exists and is empty
 	Role  Role
 
 	// Stranger is a domain that is neither side and need not exist; 0 stands for Peer+1. A grant and a port for it

@@ -14,6 +14,7 @@ func revokeI(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
+	pattern(g.Bytes(), 15)
 	if err := s.PutRefs(ctx, "refs", g.Refs()); err != nil {
 		return err
 	}
@@ -22,6 +23,18 @@ func revokeI(ctx context.Context, s *Session) error {
 	}
 	if err := g.Close(); err != nil {
 		return fmt.Errorf("close of a grant that is not mapped: %w", err)
+	}
+	// Pages that are used again must not show a peer what was in them.
+	again, err := s.Dom.Share(s.Peer, 4, xen.ReadWrite)
+	if err != nil {
+		return err
+	}
+	at := firstNonZero(again.Bytes())
+	if err := again.Close(); err != nil {
+		return err
+	}
+	if at >= 0 {
+		return fmt.Errorf("new shared pages are not zero at byte %d", at)
 	}
 	if err := s.Step(ctx, "revoked"); err != nil {
 		return err
