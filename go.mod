@@ -3,6 +3,7 @@ module morgana
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/arch v0.23.0
 	golang.org/x/sys v0.49.0
