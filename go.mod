@@ -5,6 +5,7 @@ go 1.26
 require (
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/arch v0.23.0
+	golang.org/x/sys v0.49.0
 )
 
 require (
