@@ -50,6 +50,9 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 13: // rt_sigaction
 		return sysSigaction(a1, a2, a3, a4)
 	case 14: // rt_sigprocmask
+		if a4 != 8 {
+			return errno(einval)
+		}
 		return sysSigprocmask(t, a1, a2, a3)
 	case 15: // rt_sigreturn
 		return sigReturn(t)
