@@ -118,13 +118,39 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 	if _, err := h.Output(ctx, "xl", "create", "-q", "-p", "/share/"+c.Name+".cfg"); err != nil {
 		return nil, fmt.Errorf("start domain %s: %w\n%s", c.Name, err, cfg.String())
 	}
-	id, err := h.Output(ctx, "xl", "domid", c.Name)
+	d, err := h.attach(ctx, c.Name)
 	if err != nil {
 		return nil, err
 	}
-	d := &Domain{Name: c.Name, host: h, Console: newConsole(), ended: make(chan struct{})}
+	if !c.Paused {
+		if err := d.Unpause(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// RestoreDomain starts the domain that `xl save` wrote to a file of dom0's.
+func (h *Host) RestoreDomain(ctx context.Context, name, file string) (*Domain, error) {
+	if _, err := h.Output(ctx, "xl", "restore", "-p", file); err != nil {
+		return nil, err
+	}
+	d, err := h.attach(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.Unpause(ctx)
+}
+
+// attach connects to the console of a paused domain.
+func (h *Host) attach(ctx context.Context, name string) (*Domain, error) {
+	id, err := h.Output(ctx, "xl", "domid", name)
+	if err != nil {
+		return nil, err
+	}
+	d := &Domain{Name: name, host: h, Console: newConsole(), ended: make(chan struct{})}
 	if d.ID, err = strconv.Atoi(strings.TrimSpace(id)); err != nil {
-		return nil, fmt.Errorf("xl domid %s: %q", c.Name, id)
+		return nil, fmt.Errorf("xl domid %s: %q", name, id)
 	}
 	run, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
@@ -133,11 +159,6 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 		h.Command(run, d.Console.in, d.Console, d.Console, "xl", "console", "-t", "pv", fmt.Sprint(d.ID))
 		d.Console.close()
 	}()
-	if !c.Paused {
-		if err := d.Unpause(ctx); err != nil {
-			return nil, err
-		}
-	}
 	return d, nil
 }
 

@@ -44,6 +44,8 @@ var (
 	outQueue       [16 << 10]byte // replies and events for the program
 	outHead, outTo uint64
 
+	storePumping bool
+
 	outstanding int // the program's requests without a reply yet
 	drain       int // replies to drop: their file was closed
 )
@@ -185,14 +187,16 @@ func ownString(s string, zeroed bool) {
 
 // storePump moves what it can in both directions.
 func storePump() {
-	if storeRing == 0 {
+	if storePumping { // a message that is being delivered leads to another
 		return
 	}
+	storePumping = true
 	moved := false
-	for storeSend() || storeReceive() {
+	for storeRing != 0 && (storeSend() || storeReceive()) {
 		moved = true
 	}
-	if moved {
+	storePumping = false
+	if moved && storeRing != 0 {
 		eventNotify(storePort)
 	}
 }
@@ -242,8 +246,8 @@ func storeReceive() bool {
 		size := *p32(addrOf8(&rxMsg[12]))
 		if size > storePayload {
 			putString("morgana: xenstored sent a message that is too long; the connection is given up\n")
-			storeRing = 0
 			storeLost()
+			storeRing = 0
 			return false
 		}
 		want += int(size)
