@@ -217,6 +217,11 @@ func TestRing(t *testing.T) {
 	if err := sev.Notify(); err != nil {
 		t.Fatal(err)
 	}
+	select {
+	case <-c.Done():
+	case <-ctx.Done():
+		t.Fatal("a bad index did not end the connection")
+	}
 	if _, err := c.Read(ctx, "data/0"); !errors.Is(err, xenstore.ErrProtocol) {
 		t.Errorf("after a bad index: %v, want %v", err, xenstore.ErrProtocol)
 	}
