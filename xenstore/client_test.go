@@ -212,7 +212,8 @@ func TestRing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// The service writes an impossible index: the connection ends with an error, not with a hang.
+	// The service writes an impossible index: the connection ends with an error, not with a hang. No request may be
+	// under way meanwhile, because the service's next honest reply puts the index right again.
 	m.Bytes()[xs.RingRspProd+2] ^= 0x80
 	if err := sev.Notify(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,73 @@
+# Morgana's commands. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+GO ?= go
+STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
+SYSTEM := ./tests/system/...
+QUICK = $(shell $(GO) list ./... | grep -v /tests/system)
+FUZZTIME ?= 5s
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup:
+	@./.ci/setup
+
+.PHONY: run
+run: setup build ## bring domains up on this Xen host, or on one booted in QEMU, and show what they do
+	./build/morgana-run
+
+.PHONY: build
+build: setup ## build the programs into build/
+	@mkdir -p build
+	$(GO) build -o build/stubdom ./cmd/stubdom
+	$(GO) build -o build/xenhost ./cmd/xenhost
+
+.PHONY: stubdoms
+stubdoms: build ## build every unikernel of stubdoms/ into build/stubdoms/NAME.elf
+	@mkdir -p build/stubdoms
+	@for s in $(STUBDOMS); do ./build/stubdom build ./stubdoms/$$s -o build/stubdoms/$$s.elf; done
+
+.PHONY: kernel
+kernel: ## build the unikernel's kernel anew and embed it
+	$(GO) generate ./unikernel/image
+
+.PHONY: xenhost
+xenhost: build ## a shell in the dom0 of an emulated Xen host
+	./build/xenhost
+
+.PHONY: test
+test: setup stubdoms ## every test, those against real Xen too
+	$(GO) vet ./...
+	$(GO) test -timeout 30m ./...
+
+.PHONY: test-short
+test-short: ## the tests of the inner loop, under a minute
+	$(GO) test -short $(QUICK)
+
+.PHONY: lint
+lint: ## gofumpt, go vet, staticcheck
+	@out=$$($(GO) tool -modfile=tools/go.mod gofumpt -l .); test -z "$$out" || { echo "gofumpt: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+.PHONY: bench
+bench: setup ## benchmarks, with ratios against the peer
+	$(GO) test -run '^$$' -bench . -benchmem $(QUICK)
+
+.PHONY: cover
+cover: ## test coverage of the quick tests
+	@mkdir -p build
+	$(GO) test -short -coverprofile=build/cover.out $(QUICK)
+	$(GO) tool cover -func=build/cover.out | tail -1
+
+.PHONY: fuzz-short
+fuzz-short: ## every fuzz target for $(FUZZTIME)
+	@for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+		done; \
+	done

@@ -1,0 +1,358 @@
+package main
+
+// Paths and the system calls on them.
+
+const atFDCWD = -100
+
+// walkResult is where a path leads: its last directory, its last name, and the inode if it exists.
+type walkResult struct {
+	dir, node uint32
+	name      uintptr // in pathBuf
+	nameLen   int
+	trailing  bool // the path ended in a slash
+}
+
+// walk resolves the program's path at va. Links are followed but for a last one.
+func walk(dirfd int32, va uintptr) (r walkResult, e uint64) {
+	n, e := userPath(va)
+	if e != 0 {
+		return r, e
+	}
+	if n == 0 {
+		return r, errno(enoent)
+	}
+	start := cwd
+	if pathBuf[0] == '/' {
+		start = rootInode
+	} else if dirfd != atFDCWD {
+		i := fileOf(uintptr(uint32(dirfd)))
+		if i < 0 {
+			return r, errno(ebadf)
+		}
+		if files[i].kind != kindInode || inodeAt(files[i].inode).mode&modeType != modeDir {
+			return r, errno(enotdir)
+		}
+		start = files[i].inode
+	}
+	return walkBytes(start, n)
+}
+
+// walkBytes resolves the first n bytes of pathBuf from directory dir.
+func walkBytes(dir uint32, n int) (r walkResult, e uint64) {
+	r = walkResult{dir: dir, node: dir}
+	for i := 0; i < n; {
+		if pathBuf[i] == '/' {
+			r.trailing = true
+			i++
+			continue
+		}
+		j := i
+		for j < n && pathBuf[j] != '/' {
+			j++
+		}
+		if r.node == 0 {
+			return r, errno(enoent)
+		}
+		if inodeAt(r.node).mode&modeType != modeDir {
+			return r, errno(enotdir)
+		}
+		if j-i > nameMax {
+			return r, errno(enametoolong)
+		}
+		a, k := addrOf8(&pathBuf[i]), j-i
+		i = j
+		r.trailing = false
+		if k == 1 && *p8(a) == '.' {
+			continue
+		}
+		if k == 2 && *p8(a) == '.' && *p8(a + 1) == '.' {
+			r.node = max(inodeAt(r.node).parent, rootInode)
+			r.dir, r.name, r.nameLen = r.node, 0, 0
+			continue
+		}
+		r.dir, r.name, r.nameLen = r.node, a, k
+		r.node = lookup(r.dir, a, k)
+	}
+	return r, 0
+}
+
+// resolve is walk for something that must exist.
+func resolve(dirfd int32, va uintptr) (uint32, uint64) {
+	r, e := walk(dirfd, va)
+	if e == 0 && r.node == 0 {
+		e = errno(enoent)
+	}
+	if e == 0 && r.trailing && inodeAt(r.node).mode&modeType != modeDir {
+		e = errno(enotdir)
+	}
+	return r.node, e
+}
+
+func sysOpen(dirfd int32, path uintptr, flags, mode uint32) uint64 {
+	r, e := walk(dirfd, path)
+	if e != 0 {
+		return e
+	}
+	if r.node == 0 {
+		if flags&oCreate == 0 {
+			return errno(enoent)
+		}
+		if r.trailing {
+			return errno(eisdir)
+		}
+		if inodeAt(r.dir).special != 0 {
+			return errno(eacces) // /proc, /dev
+		}
+		if r.node = inodeNew(modeFile | mode&0o7777); r.node == 0 {
+			return errno(enospc)
+		}
+		link(r.node, r.dir, r.name, r.nameLen)
+	} else if flags&(oCreate|oExcl) == oCreate|oExcl {
+		return errno(eexist)
+	}
+	x := inodeAt(r.node)
+	dir := x.mode&modeType == modeDir
+	switch {
+	case dir && flags&oAccess != 0:
+		return errno(eisdir)
+	case !dir && (flags&oDirectory != 0 || r.trailing):
+		return errno(enotdir)
+	case x.mode&modeType == modeChar:
+		return openDevice(x.special, flags)
+	}
+	if x.special >= specialProc && !dir {
+		if flags&oAccess != 0 {
+			return errno(eacces)
+		}
+		procFill(r.node)
+	}
+	if flags&oTrunc != 0 && flags&oAccess != 0 {
+		inodeTruncate(r.node, 0)
+	}
+	f, fd := fileOpen(kindInode, flags)
+	if !isErr(fd) {
+		files[f].inode = r.node
+		x.refs++
+	}
+	return fd
+}
+
+func openDevice(special, flags uint32) uint64 {
+	switch special {
+	case devNull:
+		_, fd := fileOpen(kindNull, flags)
+		return fd
+	case devZero:
+		_, fd := fileOpen(kindZero, flags)
+		return fd
+	case devRandom:
+		_, fd := fileOpen(kindRandom, flags)
+		return fd
+	case devConsole:
+		return fdNew(fileConsole, 0)
+	case devEvtchn:
+		return evtchnOpen(flags)
+	case devGntdev:
+		_, fd := fileOpen(kindGntdev, flags)
+		return fd
+	case devGntalloc:
+		_, fd := fileOpen(kindGntalloc, flags)
+		return fd
+	case devXenbus:
+		return storeOpen(flags)
+	}
+	return errno(enxio)
+}
+
+func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
+	r, e := walk(dirfd, path)
+	if e != 0 {
+		return e
+	}
+	if r.node != 0 {
+		return errno(eexist)
+	}
+	if inodeAt(r.dir).special != 0 {
+		return errno(eacces)
+	}
+	if r.node = inodeNew(modeDir | mode&0o7777); r.node == 0 {
+		return errno(enospc)
+	}
+	link(r.node, r.dir, r.name, r.nameLen)
+	return 0
+}
+
+// sysUnlink removes a name; dir says that it must be a directory (rmdir).
+func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
+	r, e := walk(dirfd, path)
+	if e != 0 {
+		return e
+	}
+	if r.node == 0 {
+		return errno(enoent)
+	}
+	x := inodeAt(r.node)
+	isDir := x.mode&modeType == modeDir
+	switch {
+	case r.node == rootInode || x.special != 0:
+		return errno(ebusy)
+	case dir && !isDir:
+		return errno(enotdir)
+	case !dir && isDir:
+		return errno(eisdir)
+	case isDir && x.child != 0:
+		return errno(enotempty)
+	case isDir && r.node == cwd:
+		return errno(ebusy)
+	}
+	unlink(r.node)
+	return 0
+}
+
+func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint32) uint64 {
+	if flags&^1 != 0 { // only RENAME_NOREPLACE
+		return errno(einval)
+	}
+	r, e := walk(olddir, old)
+	if e != 0 {
+		return e
+	}
+	if r.node == 0 {
+		return errno(enoent)
+	}
+	if r.node == rootInode || inodeAt(r.node).special != 0 {
+		return errno(ebusy)
+	}
+	w, e := walk(newdir, new)
+	if e != 0 {
+		return e
+	}
+	if inodeAt(w.dir).special != 0 {
+		return errno(eacces)
+	}
+	for d := w.dir; d != rootInode; d = inodeAt(d).parent {
+		if d == r.node {
+			return errno(einval) // into itself
+		}
+	}
+	isDir := inodeAt(r.node).mode&modeType == modeDir
+	if w.node == r.node {
+		return 0
+	}
+	if w.node != 0 {
+		x := inodeAt(w.node)
+		toDir := x.mode&modeType == modeDir
+		switch {
+		case flags&1 != 0:
+			return errno(eexist)
+		case x.special != 0 || w.nameLen == 0:
+			return errno(ebusy)
+		case isDir && !toDir:
+			return errno(enotdir)
+		case !isDir && toDir:
+			return errno(eisdir)
+		case toDir && x.child != 0:
+			return errno(enotempty)
+		}
+		unlink(w.node)
+	} else if w.trailing && !isDir {
+		return errno(enotdir)
+	}
+	inodeAt(r.node).refs++ // hold it over the moment without a name
+	unlink(r.node)
+	link(r.node, w.dir, w.name, w.nameLen)
+	inodeAt(r.node).refs--
+	return 0
+}
+
+func sysChdir(path uintptr) uint64 {
+	i, e := resolve(atFDCWD, path)
+	if e != 0 {
+		return e
+	}
+	if inodeAt(i).mode&modeType != modeDir {
+		return errno(enotdir)
+	}
+	cwd = i
+	return 0
+}
+
+func sysFchdir(fd uintptr) uint64 {
+	i := fileOf(fd)
+	if i < 0 {
+		return errno(ebadf)
+	}
+	if files[i].kind != kindInode || inodeAt(files[i].inode).mode&modeType != modeDir {
+		return errno(enotdir)
+	}
+	cwd = files[i].inode
+	return 0
+}
+
+func sysGetcwd(buf, n uintptr) uint64 {
+	end := len(pathBuf) - 1
+	pathBuf[end] = 0
+	at := end
+	for d := cwd; d != rootInode; d = inodeAt(d).parent {
+		x := inodeAt(d)
+		k := int(x.nameLen)
+		if at < k+1 || x.linked == 0 {
+			return errno(enoent)
+		}
+		at -= k
+		move(addrOf8(&pathBuf[at]), addrOf8(&x.name[0]), uintptr(k))
+		at--
+		pathBuf[at] = '/'
+	}
+	if at == end {
+		at--
+		pathBuf[at] = '/'
+	}
+	k := uintptr(end - at + 1)
+	if k > n {
+		return errno(erange)
+	}
+	if !userCopyOut(buf, addrOf8(&pathBuf[at]), k) {
+		return errno(efault)
+	}
+	return uint64(k)
+}
+
+func sysAccess(dirfd int32, path uintptr) uint64 {
+	_, e := resolve(dirfd, path)
+	return e
+}
+
+func sysReadlink(dirfd int32, path, buf, n uintptr) uint64 {
+	i, e := resolve(dirfd, path)
+	if e != 0 {
+		return e
+	}
+	x := inodeAt(i)
+	if x.special == procExe {
+		k := uintptr(0)
+		for k < uintptr(len(programName)) && programName[k] != 0 {
+			k++
+		}
+		k = min(k, n)
+		if !userCopyOut(buf, addrOf8(&programName[0]), k) {
+			return errno(efault)
+		}
+		return uint64(k)
+	}
+	return errno(einval)
+}
+
+func sysChmod(i uint32, mode uint32) uint64 {
+	x := inodeAt(i)
+	x.mode = x.mode&modeType | mode&0o7777
+	return 0
+}
+
+func sysTruncate(i uint32, size uint64) uint64 {
+	x := inodeAt(i)
+	if x.mode&modeType != modeFile || x.special != 0 {
+		return errno(einval)
+	}
+	return inodeTruncate(i, size)
+}
