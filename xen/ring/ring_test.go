@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 )
 
@@ -277,6 +279,76 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a round", n)
 	}
+}
+
+// Both sides at once, each in its goroutine: the race detector finds every access that the indexes do not order.
+func TestSidesAtOnce(t *testing.T) {
+	const total = 1 << 16
+	p, c := words(t, make([]byte, 4096))
+	smem := make([]byte, 4096)
+	f, _ := NewFront(smem, 8)
+	b, _ := NewBack(smem, 8)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; i < total; runtime.Gosched() {
+			n, err := p.Write([]byte{byte(i), byte(i + 1), byte(i + 2)}[:min(3, total-i)])
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			i += n
+		}
+	})
+	wg.Go(func() {
+		buf := make([]byte, 100)
+		for i := 0; i < total; runtime.Gosched() {
+			n, err := c.Read(buf)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, x := range buf[:n] {
+				if x != byte(i) {
+					t.Errorf("byte %d is %d", i, x)
+					return
+				}
+				i++
+			}
+		}
+	})
+	wg.Go(func() {
+		req := make([]byte, 8)
+		for i := 0; i < 1000; runtime.Gosched() {
+			if ok, err := b.Take(req); err != nil {
+				t.Error(err)
+				return
+			} else if ok {
+				b.Put(req)
+				b.Push()
+				i++
+			}
+		}
+	})
+	wg.Go(func() {
+		rsp := make([]byte, 8)
+		for sent, got := uint64(0), uint64(0); got < 1000; runtime.Gosched() {
+			if sent < 1000 && f.Put(binary.LittleEndian.AppendUint64(nil, sent)) {
+				f.Push()
+				sent++
+			}
+			if ok, err := f.Take(rsp); err != nil {
+				t.Error(err)
+				return
+			} else if ok {
+				if x := binary.LittleEndian.Uint64(rsp); x != got {
+					t.Errorf("response %d carries %d", got, x)
+					return
+				}
+				got++
+			}
+		}
+	})
+	wg.Wait()
 }
 
 func BenchmarkBytes(b *testing.B) {

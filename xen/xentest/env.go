@@ -33,7 +33,7 @@ type Env struct {
 	Path  string    // rendezvous: an absolute path in xenstore that both sides may read and write; it exists and is empty
 	Role  Role
 
-	// Stranger is a domain that is neither side and need not exist; 0 stands for Peer+1. A grant and a port for it
+	// Stranger is a domain that is neither side and need not exist; 0 stands for the number after the peer's. A grant and a port for it
 	// must be refused to the peer.
 	Stranger xen.DomID
 	// KillPeer, if the harness can, destroys the responder's domain, as a crash would, starts a new one that runs
@@ -55,7 +55,16 @@ type Env struct {
 func (e *Env) timeout() time.Duration { return or(e.Timeout, 30*time.Second) }
 func (e *Env) maxGrants() int         { return or(e.MaxGrants, 40000) }
 func (e *Env) rounds() int            { return or(e.Rounds, 1000) }
-func (e *Env) stranger() xen.DomID    { return or(e.Stranger, e.Peer+1) }
+
+func (e *Env) stranger() xen.DomID {
+	if e.Stranger != 0 {
+		return e.Stranger
+	}
+	if e.Peer+1 == e.Dom.ID() {
+		return e.Peer + 2
+	}
+	return e.Peer + 1
+}
 
 func or[T comparable](v, otherwise T) T {
 	var zero T
