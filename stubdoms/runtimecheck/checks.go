@@ -213,9 +213,18 @@ func badAddresses() error {
 	good := uintptr(unsafe.Pointer(&ts))
 	for _, a := range []uintptr{0x123456789000, 0xffffffff800f6000, 0xffff800000100000, 1<<47 - 8, ^uintptr(7)} {
 		for _, c := range []struct{ nr, a1, a2, a3 uintptr }{ // the fourth argument is 8
-			{syscall.SYS_CLOCK_GETTIME, 1, a, 0}, {syscall.SYS_WRITE, 1, a, 16}, {syscall.SYS_NANOSLEEP, a, 0, 0}, {syscall.SYS_UNAME, a, 0, 0},
-			{syscall.SYS_PIPE, a, 0, 0}, {syscall.SYS_RT_SIGPROCMASK, 0, a, 0}, {syscall.SYS_RT_SIGPROCMASK, 0, 0, a}, {syscall.SYS_GETRUSAGE, 0, a, 0},
-			{syscall.SYS_SYSINFO, a, 0, 0}, {syscall.SYS_OPEN, a, 0, 0}, {syscall.SYS_GETCWD, a, 64, 0}, {318, a, 16, 0},
+			{syscall.SYS_CLOCK_GETTIME, 1, a, 0},
+			{syscall.SYS_WRITE, 1, a, 16},
+			{syscall.SYS_NANOSLEEP, a, 0, 0},
+			{syscall.SYS_UNAME, a, 0, 0},
+			{syscall.SYS_PIPE, a, 0, 0},
+			{syscall.SYS_RT_SIGPROCMASK, 0, a, 0},
+			{syscall.SYS_RT_SIGPROCMASK, 0, 0, a},
+			{syscall.SYS_GETRUSAGE, 0, a, 0},
+			{syscall.SYS_SYSINFO, a, 0, 0},
+			{syscall.SYS_OPEN, a, 0, 0},
+			{syscall.SYS_GETCWD, a, 64, 0},
+			{318, a, 16, 0},
 		} {
 			if _, _, e := syscall.RawSyscall6(c.nr, c.a1, c.a2, c.a3, 8, 0, 0); e != syscall.EFAULT {
 				return fmt.Errorf("call %d with address %#x: %v, not EFAULT", c.nr, a, e)

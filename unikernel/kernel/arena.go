@@ -32,7 +32,6 @@ var (
 	generation     uint64
 	restartOnFatal bool
 	restartTimes   [maxRestarts]int64
-
 )
 
 // frame returns where the address of page k of an arena stands.

@@ -187,4 +187,3 @@ func startProgram() {
 	mainTime = nanotime()
 	sliceStart = mainTime
 }
-

@@ -2,7 +2,6 @@ package main
 
 import (
 	"unsafe"
-
 )
 
 // The kernel command line: words separated by blanks, quoted with '…' or "…"; \ keeps the next character except within
@@ -194,4 +193,3 @@ func userStack() uintptr {
 	}
 	return sp
 }
-

@@ -1,7 +1,5 @@
 package main
 
-
-
 // The xenstore ring (io/xs_wire.h) and /dev/xen/xenbus over it. The kernel keeps the ring: its own requests carry
 // request numbers with the top bit set, its watches a token of its own; everything else is the program's. One file at
 // a time may be open.
@@ -315,4 +313,3 @@ func storeLost() {
 		fileChanged(storeFile - 1)
 	}
 }
-

@@ -43,7 +43,10 @@ var (
 	nUnmapQueued int
 )
 
-func grantEntry(ref uint32) uintptr { return grantFrames[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8 }
+func grantEntry(ref uint32) uintptr {
+	return grantFrames[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8
+}
+
 func grantChain(ref uint32) *uint64 {
 	return p64(grantNext[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8)
 }

@@ -1,7 +1,5 @@
 package main
 
-
-
 // Life of the domain: what the tool stack asks for through xenstore (docs/misc/xenstore-paths.pandoc, control/shutdown
 // and memory/target), the program's end, suspend and resume.
 
@@ -202,4 +200,3 @@ func sysShutdown(reason uintptr) uint64 {
 	}
 	return errno(einval)
 }
-

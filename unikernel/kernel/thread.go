@@ -41,8 +41,10 @@ type thread struct {
 // fpAlign makes the offset of fx a multiple of 64, as XSAVE wants it; the compile-time check is below.
 const fpAlign = 16
 
-var _ [0]struct{} = [unsafe.Offsetof(thread{}.fx) % 64]struct{}{}
-var _ [4096 - unsafe.Sizeof(thread{})]struct{}
+var (
+	_ [0]struct{} = [unsafe.Offsetof(thread{}.fx) % 64]struct{}{}
+	_ [4096 - unsafe.Sizeof(thread{})]struct{}
+)
 
 // States of a thread.
 const (
