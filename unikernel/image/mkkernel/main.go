@@ -40,4 +40,3 @@ func run(out string) error {
 	}
 	return os.WriteFile(out, blob, 0o644)
 }
-
