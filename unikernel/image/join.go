@@ -3,15 +3,22 @@ package image
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"morgana/unikernel/internal/abi"
 )
 
 // Options say what else goes into an image.
 type Options struct {
-	Name  string // the program's argv[0], at most 55 bytes; "program" if empty
+	Name  string // the program's argv[0], at most MaxName bytes; "program" if empty
 	Files []File // files that the program finds in its file system
 }
+
+// MaxName is the longest name of a program, in bytes.
+const MaxName = abi.TabNSeg - abi.TabName - 1
+
+// maxImage is where an image must end, physically: the boot tables map the first GiB.
+const maxImage = 1 << 30
 
 // Layout tells what an image consists of, in bytes.
 type Layout struct {
@@ -55,8 +62,15 @@ func JoinKernel(kernelBlob, programELF []byte, o Options) ([]byte, Layout, error
 	if o.Name == "" {
 		o.Name = "program"
 	}
-	if len(o.Name) > 55 {
-		return nil, Layout{}, bad("name %q is longer than 55 bytes", o.Name)
+	if len(o.Name) > MaxName || strings.ContainsRune(o.Name, 0) {
+		return nil, Layout{}, bad("the name %q is longer than %d bytes or has a zero byte; give another one", o.Name, MaxName)
+	}
+	var carried uint64
+	for _, f := range o.Files {
+		carried += uint64(len(f.Data))
+	}
+	if carried >= maxImage {
+		return nil, Layout{}, bad("the files to carry have %d MiB and the image must end in the first GiB; carry fewer or smaller files", carried>>20)
 	}
 	archive, err := AppendArchive(nil, o.Files)
 	if err != nil {
@@ -113,8 +127,8 @@ func JoinKernel(kernelBlob, programELF []byte, o Options) ([]byte, Layout, error
 		at += uint64(len(data))
 		l.Files = len(archive)
 	}
-	if at > 1<<30 {
-		return nil, Layout{}, bad("the image would take %d MiB; with its files it must stay below 1 GiB", at>>20)
+	if at > maxImage {
+		return nil, Layout{}, bad("the image would end at %d MiB, beyond the first GiB; carry fewer or smaller files", at>>20)
 	}
 	b.table(abi.TabEnd, at)
 	b.finish(k.entry)

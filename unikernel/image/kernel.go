@@ -8,6 +8,7 @@ import (
 )
 
 //go:generate go run morgana/unikernel/image/mkkernel kernel.bin
+//go:generate go run morgana/unikernel/image/mksyscalls syscalls_generated.go ../../docs/syscalls.md
 
 // embedded is the trimmed kernel that TrimKernel made of unikernel/kernel.
 //
