@@ -1,6 +1,8 @@
-// Command hello is the smallest unikernel: one line and the end.
+// Hello is the smallest unikernel: it says one line.
+//
+//	stubdom build ./stubdoms/hello -o hello.elf
 package main
 
-import "os"
-
-func main() { os.Stdout.WriteString("hello from a domain of its own\n") }
+func main() {
+	println("hello from a domain of its own")
+}
