@@ -19,6 +19,7 @@ func deref(p *node) int { return p.v[2] }
 func overflow(n int) int { return overflow(n+1) + overflow(n+2) }
 
 func mapRace() {
+	runtime.GOMAXPROCS(4) // threads, which are interrupted anywhere, in the middle of a store too
 	m := map[int]int{}
 	for range 4 {
 		go func() {

@@ -38,7 +38,7 @@ func TestEnds(t *testing.T) {
 		{"deadlock", "all goroutines are asleep - deadlock!", "crash"},
 		{"maprace", "concurrent map", "crash"},
 		{"oom", "morgana: out of memory", "crash"},
-		{"hostile", "morgana: no usable stack for a signal handler", "crash"},
+		{"hostile", "morgana: killed by signal 11", "crash"},
 	} {
 		t.Run(c.mode, func(t *testing.T) {
 			ctx := within(t, 3*time.Minute)

@@ -112,6 +112,9 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 	if err := os.WriteFile(file, []byte(cfg.String()), 0o644); err != nil {
 		return nil, err
 	}
+	if _, err := h.Output(ctx, "rm", "-f", consoleLogs+"/guest-"+c.Name+".log", "/var/log/xen/xl-"+c.Name+".log"); err != nil {
+		return nil, err
+	}
 	if _, err := h.Output(ctx, "xl", "create", "-q", "-p", "/share/"+c.Name+".cfg"); err != nil {
 		return nil, fmt.Errorf("start domain %s: %w\n%s", c.Name, err, cfg.String())
 	}
@@ -189,7 +192,7 @@ func (d *Domain) Wait(ctx context.Context) (string, error) {
 				d.cancel()
 			case <-ctx.Done():
 			}
-			return reasons[m[1]], nil
+			return reasons[m[1]], d.lastWords(ctx)
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):
@@ -197,6 +200,22 @@ func (d *Domain) Wait(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("domain %s did not end: %w; its console:\n%s", d.Name, ctx.Err(), d.Console)
 		}
 	}
+}
+
+// consoleLogs is where xenconsoled of the test bed logs what guests write.
+const consoleLogs = "/var/log/xen/console"
+
+// lastWords completes the console from xenconsoled's log: the terminal of a domain that ends may close before it was
+// read.
+func (d *Domain) lastWords(ctx context.Context) error {
+	log, err := d.host.Output(ctx, "cat", consoleLogs+"/guest-"+d.Name+".log")
+	if err != nil {
+		return err
+	}
+	d.Console.mu.Lock()
+	defer d.Console.mu.Unlock()
+	d.Console.b = []byte(strings.ReplaceAll(log, "\r", ""))
+	return nil
 }
 
 // A Console is what a domain wrote so far, and its keyboard.

@@ -97,7 +97,7 @@ func (h *Host) boot(ctx context.Context, dir string, o Options) error {
 	if err := os.MkdirAll(bed, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(bed, "environment"), []byte("BED_XENSTORED="+o.Xenstored+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(bed, "environment"), []byte("BED_XENSTORED="+o.Xenstored+"\nmkdir -p "+consoleLogs+"\n"), 0o644); err != nil {
 		return err
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(bed, "agent"), "morgana/tests/testbed/agent")

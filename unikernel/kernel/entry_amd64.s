@@ -93,7 +93,6 @@ known:
 	MOVQ	·kernelFS(SB), AX
 	CALL	·setFS(SB)
 	LEAQ	·kernelG(SB), R14
-	XORL	BP, BP
 	PXOR	X15, X15
 	CLD
 	RET
@@ -258,6 +257,5 @@ TEXT ·syscallPC(SB),NOSPLIT,$0-8
 // func restartOnStackTop(): leave whatever the kernel was doing and build the program anew, on a fresh stack.
 TEXT ·restartOnStackTop(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	MOVQ	·stackTop(SB), SP
-	XORL	BP, BP
 	CALL	·startProgram(SB)
 	JMP	·resume(SB)
