@@ -1,0 +1,109 @@
+package testbed
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestModuleOrder(t *testing.T) {
+	const dep = "kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/lib/crc16.ko\n" +
+		"kernel/fs/jbd2/jbd2.ko:\nkernel/lib/crc16.ko:\nkernel/drivers/block/xen-blkfront.ko:\n"
+	const builtin = "kernel/drivers/virtio/virtio_ring.ko\n"
+	for _, c := range []struct{ modules, want string }{
+		{"crc16 ext4", "crc16 jbd2 ext4"},
+		{"ext4", "crc16 jbd2 ext4"},
+		{"virtio-ring xen_blkfront", "xen-blkfront"},
+		{"nvme", "this Linux has no module nvme"},
+	} {
+		files, err := order(strings.Fields(c.modules), dep, builtin)
+		var names []string
+		for _, f := range files {
+			names = append(names, strings.TrimSuffix(filepath.Base(f), ".ko"))
+		}
+		got := strings.Join(names, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("order(%s) = %s, want %s", c.modules, got, c.want)
+		}
+	}
+}
+
+// TestInitramfs reads the archive back by the format's description.
+func TestInitramfs(t *testing.T) {
+	var r initramfs
+	r.file("sbin/deep/init", []byte("echo hello"))
+	r.dir("dev")
+	z, err := gzip.NewReader(bytes.NewReader(r.bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for len(b) > 0 {
+		var h [13]int
+		if string(b[:6]) != "070701" {
+			t.Fatalf("magic is %q", b[:6])
+		}
+		for i := range h {
+			if _, err := fmt.Sscanf(string(b[6+8*i:14+8*i]), "%x", &h[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mode, size, nameSize := h[1], h[6], h[11]
+		name := string(b[110 : 110+nameSize-1])
+		at := (110 + nameSize + 3) &^ 3
+		got = append(got, fmt.Sprintf("%s %o %s", name, mode, b[at:at+size]))
+		b = b[(at+size+3)&^3:]
+	}
+	want := []string{"sbin 40755 ", "sbin/deep 40755 ", "sbin/deep/init 100755 echo hello", "dev 40755 ", "TRAILER!!! 0 "}
+	if strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("archive holds %q, want %q", got, want)
+	}
+}
+
+// TestVerify: a host that is cut off, altered, or of another recipe is not used.
+func TestVerify(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := verify(dir); !os.IsNotExist(err) {
+		t.Errorf("empty directory: %v, want that it does not exist", err)
+	}
+	for _, name := range artefacts {
+		write(name, "content of "+name)
+	}
+	m := manifest{Recipe: recipeHash()}
+	if err := m.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(dir); err != nil {
+		t.Errorf("as built: %v", err)
+	}
+	write(fileDom0, "content of dom0.imG")
+	if err := verify(dir); err == nil || !strings.Contains(err.Error(), "dom0.img is not what was built") {
+		t.Errorf("altered: %v", err)
+	}
+	write(fileDom0, "content of dom0.img")
+	m.Recipe = "older"
+	if err := m.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(dir); err == nil || !strings.Contains(err.Error(), "another recipe") {
+		t.Errorf("other recipe: %v", err)
+	}
+}
