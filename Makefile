@@ -17,8 +17,8 @@ setup:
 	@./.ci/setup
 
 .PHONY: run
-run: setup build ## bring domains up on this Xen host, or on one booted in QEMU, and show what they do
-	./build/morgana-run
+run: stubdoms ## bring domains up on this Xen host, or on one booted in QEMU, and show what they do
+	$(GO) run ./cmd/demo
 
 .PHONY: build
 build: setup ## build the programs into build/
