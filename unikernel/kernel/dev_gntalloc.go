@@ -26,7 +26,7 @@ type allocation struct {
 
 var (
 	allocs     [maxAllocs]allocation
-	allocHint  = 1
+	allocHint  int
 	nParked    uint64 // given up, still mapped by a peer
 	parkedTurn int
 )
@@ -81,6 +81,9 @@ func allocNew(dom uint16, readOnly bool, n uint32, arg uintptr) uint64 {
 		pa := uintptr(0)
 		if haveRoom(2) {
 			pa = allocPage()
+		}
+		if pa != 0 && defective("dirty-pages") {
+			*p64(directMap + pa) = 0x6b6e756a
 		}
 		r := uint32(0)
 		if pa != 0 {

@@ -109,7 +109,7 @@ func grantShare(dom uint16, pa uintptr, readOnly bool) uint32 {
 	grantFree = *grantChain(r)
 	e := grantEntry(r)
 	fl := uint32(gtfPermit)
-	if readOnly {
+	if readOnly && !defective("write-read-only-grant") {
 		fl |= gtfReadOnly
 	}
 	*p32(e + 4) = uint32(pa >> 12)
@@ -124,7 +124,7 @@ func grantEnd(r uint32) bool {
 	e := grantEntry(r)
 	for {
 		fl := uint16(load32(e))
-		if fl&(gtfReading|gtfWriting) != 0 {
+		if fl&(gtfReading|gtfWriting) != 0 && !defective("reuse-mapped-page") {
 			return false
 		}
 		if cas16(e, fl, 0) {

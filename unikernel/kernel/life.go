@@ -182,6 +182,7 @@ func suspendDomain() {
 	clockBase = stopped - nanotime()
 	lastTime = 0
 	armedFor = 0
+	setupRandom() // the same file may be restored twice
 	startLife()
 	targetFirst = 0
 }

@@ -26,8 +26,8 @@ const (
 	ownRequest  = 1 << 31
 	maxRequests = 128
 
-	sendNone = -1
-	sendOwn  = -2
+	sendNone = 0
+	sendOwn  = -1
 )
 
 // A request is one that a file made and that has no reply yet.
@@ -46,7 +46,7 @@ var (
 	ownMsg          [1024]byte // the kernel's requests, whole ones
 	ownLen, ownSent int
 
-	sending      = sendNone // whose message is on its way into the ring: a connection's index, or one of send…
+	sending      int // whose message is on its way into the ring: a connection's index + 1, or one of send…
 	sendTurn     int        // the connection that sent last
 	requests     [maxRequests]request
 	requestTurn  int
@@ -142,7 +142,7 @@ func storeSend() bool {
 		}
 		return n > 0
 	}
-	return connSend(&conns[sending])
+	return connSend(&conns[sending-1])
 }
 
 // requestNew numbers a request of connection c; false when too many are under way.
