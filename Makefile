@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
-QUICK = $(shell $(GO) list ./... | grep -v /tests/system)
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd)
 FUZZTIME ?= 5s
 
 .PHONY: help

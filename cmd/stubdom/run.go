@@ -7,6 +7,8 @@ import (
 	"os/exec"
 
 	"github.com/urfave/cli/v2"
+
+	"morgana/unikernel/image"
 )
 
 var runCommand = &cli.Command{
@@ -60,7 +62,7 @@ func qemu(img string, memory int, args []string) error {
 		accel = "kvm:tcg"
 	}
 	cmd := exec.Command("qemu-system-x86_64", "-machine", "q35,accel="+accel, "-cpu", "max", "-m", fmt.Sprint(memory), "-display", "none", "-no-reboot",
-		"-kernel", img, "-append", quoteWords(args), "-chardev", "stdio,id=c", "-device", "isa-debugcon,iobase=0xe9,chardev=c",
+		"-kernel", img, "-append", image.Cmdline(args...), "-chardev", "stdio,id=c", "-device", "isa-debugcon,iobase=0xe9,chardev=c",
 		"-device", "isa-debug-exit,iobase=0xf4", "-net", "none")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
