@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"morgana/tests/testbed/internal/wire"
@@ -78,6 +79,17 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	for try := 1; ; try++ {
+		h, err := start(ctx, dir, o)
+		if err == nil || !errors.Is(err, errClock) || try == 5 {
+			return h, err
+		}
+		fmt.Fprintf(o.Progress, "testbed: %v; booting again\n", err)
+	}
+}
+
+func start(ctx context.Context, dir string, o Options) (*Host, error) {
+	var err error
 	h := &Host{Share: o.Share, calls: map[int]*call{}, serial: &tail{}, done: make(chan struct{})}
 	if h.Share == "" {
 		if h.Share, err = os.MkdirTemp("", "morgana-share"); err != nil {
@@ -85,7 +97,10 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 		}
 		h.temporary = true
 	}
-	if err := h.boot(ctx, dir, o); err != nil {
+	if err = h.boot(ctx, dir, o); err == nil {
+		err = h.checkClock(ctx)
+	}
+	if err != nil {
 		h.Close()
 		return nil, err
 	}
@@ -116,6 +131,7 @@ func (h *Host) boot(ctx context.Context, dir string, o Options) error {
 		"-chardev", "socket,id=agent,path="+socket, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
 		"-serial", "stdio")...)
 	h.qemu.Stdout, h.qemu.Stderr = h.serial, h.serial
+	h.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no host outlives a test that is killed
 	if err := h.qemu.Start(); err != nil {
 		return err
 	}
