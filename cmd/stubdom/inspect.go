@@ -156,10 +156,13 @@ func config(file, name string, memory int, onCrash string, args, extra []string)
 	var s strings.Builder
 	fmt.Fprintf(&s, "name = %q\ntype = \"pvh\"\nkernel = %q\nmemory = %d\nvcpus = 1\non_crash = %q\n", name, abs, memory, onCrash)
 	if len(args) > 0 {
-		fmt.Fprintf(&s, "cmdline = %q\n", image.Cmdline(args...))
+		fmt.Fprintf(&s, "cmdline = %q\n", quoteWords(args))
 	}
 	for _, e := range extra {
 		fmt.Fprintln(&s, e)
 	}
 	return s.String(), nil
 }
+
+// quoteWords joins arguments so that the kernel splits them again.
+func quoteWords(args []string) string { return image.Cmdline(args...) }

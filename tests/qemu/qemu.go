@@ -37,7 +37,7 @@ var ErrQEMU = errors.New("QEMU")
 // out and returns how it ended. When ctx is done QEMU is killed and the error is ctx's.
 func Run(ctx context.Context, out io.Writer, imageFile string, memoryMiB int, words ...string) (End, error) {
 	var trouble bytes.Buffer
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35", "-accel", accelerator(), "-cpu", "max",
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35", "-accel", Accelerator(), "-cpu", "max",
 		"-m", fmt.Sprint(memoryMiB), "-display", "none", "-no-reboot", "-monitor", "none", "-net", "none",
 		"-kernel", imageFile, "-append", image.Cmdline(words...),
 		"-chardev", "stdio,id=console", "-device", "isa-debugcon,iobase=0xe9,chardev=console",
@@ -79,8 +79,8 @@ func Output(ctx context.Context, imageFile string, memoryMiB int, words ...strin
 	return strings.ReplaceAll(b.String(), "\r", ""), end, err
 }
 
-// accelerator is KVM where the CPU has it: /dev/kvm may exist and be of no use.
-func accelerator() string {
+// Accelerator is KVM where the CPU has it: /dev/kvm may exist and be of no use.
+func Accelerator() string {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil || !bytes.Contains(info, []byte(" svm ")) && !bytes.Contains(info, []byte(" vmx ")) {
 		return "tcg"
