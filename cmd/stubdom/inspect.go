@@ -154,9 +154,9 @@ func config(file, name string, memory int, onCrash string, args, extra []string)
 		name = strings.TrimSuffix(filepath.Base(file), ".elf")
 	}
 	var s strings.Builder
-	fmt.Fprintf(&s, "name = %q\ntype = \"pvh\"\nkernel = %q\nmemory = %d\nvcpus = 1\non_crash = %q\n", name, abs, memory, onCrash)
+	fmt.Fprintf(&s, "name = %s\ntype = \"pvh\"\nkernel = %s\nmemory = %d\nvcpus = 1\non_crash = %s\n", quoteXL(name), quoteXL(abs), memory, quoteXL(onCrash))
 	if len(args) > 0 {
-		fmt.Fprintf(&s, "cmdline = %q\n", quoteWords(args))
+		fmt.Fprintf(&s, "cmdline = %s\n", quoteXL(quoteWords(args)))
 	}
 	for _, e := range extra {
 		fmt.Fprintln(&s, e)
@@ -166,3 +166,8 @@ func config(file, name string, memory int, onCrash string, args, extra []string)
 
 // quoteWords joins arguments so that the kernel splits them again.
 func quoteWords(args []string) string { return image.Cmdline(args...) }
+
+// quoteXL quotes a string for xl's configuration, whose escapes are not Go's (libxl's libxlu_cfg_l.l and libxlu_cfg.c).
+func quoteXL(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`, "\r", `\r`).Replace(s) + `"`
+}

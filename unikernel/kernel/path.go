@@ -330,12 +330,14 @@ func sysReadlink(dirfd int32, path, buf, n uintptr) uint64 {
 	}
 	x := inodeAt(i)
 	if x.special == procExe {
-		k := uintptr(0)
-		for k < uintptr(len(programName)) && programName[k] != 0 {
+		pathBuf[0] = '/'
+		k := uintptr(1)
+		for k < uintptr(len(programName)) && programName[k-1] != 0 {
+			pathBuf[k] = programName[k-1]
 			k++
 		}
 		k = min(k, n)
-		if !userCopyOut(buf, addrOf8(&programName[0]), k) {
+		if !userCopyOut(buf, addrOf8(&pathBuf[0]), k) {
 			return errno(efault)
 		}
 		return uint64(k)
