@@ -40,6 +40,7 @@ var Packages = []Package{
 	{Path: "context"},
 	{Path: "io"},
 	{Path: "io/fs", Carry: []string{"glob.go", "../fs/glob.go"}},
+	{Path: "path/filepath", Carry: []string{"match.go"}},
 	{Path: "runtime/debug", Carry: []string{"testdata"}},
 	{Path: "crypto/sha256", Env: []string{"GODEBUG=cpu.sha=off"}}, // which QEMU's CPU may lack
 	{Path: "hash/crc32"},

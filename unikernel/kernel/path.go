@@ -12,8 +12,9 @@ type walkResult struct {
 	trailing  bool // the path ended in a slash
 }
 
-// walk resolves the program's path at va. Links are followed but for a last one.
-func walk(dirfd int32, va uintptr) (r walkResult, e uint64) {
+// walk resolves the program's path at va. Symbolic links are followed, a last one only if follow says so or a slash is
+// behind it.
+func walk(dirfd int32, va uintptr, follow bool) (r walkResult, e uint64) {
 	n, e := userPath(va)
 	if e != 0 {
 		return r, e
@@ -34,12 +35,15 @@ func walk(dirfd int32, va uintptr) (r walkResult, e uint64) {
 		}
 		start = files[i].inode
 	}
-	return walkBytes(start, n)
+	return walkBytes(start, n, follow)
 }
 
+const maxLinks = 40 // that one path follows, as on Linux
+
 // walkBytes resolves the first n bytes of pathBuf from directory dir.
-func walkBytes(dir uint32, n int) (r walkResult, e uint64) {
+func walkBytes(dir uint32, n int, follow bool) (r walkResult, e uint64) {
 	r = walkResult{dir: dir, node: dir}
+	links := 0
 	for i := 0; i < n; {
 		if pathBuf[i] == '/' {
 			r.trailing = true
@@ -72,13 +76,52 @@ func walkBytes(dir uint32, n int) (r walkResult, e uint64) {
 		}
 		r.dir, r.name, r.nameLen = r.node, a, k
 		r.node = lookup(r.dir, a, k)
+		if isLink(r.node) && (follow || i < n) {
+			if links++; links > maxLinks {
+				return r, errno(eloop)
+			}
+			if n = putTarget(r.node, i, n); n == 0 {
+				return r, errno(enametoolong)
+			}
+			i = 0
+			r.node = r.dir
+			if pathBuf[0] == '/' {
+				r.node = rootInode
+			}
+			r.dir = r.node
+		}
 	}
 	return r, 0
 }
 
+// isLink reports whether inode i is a symbolic link with a target; /proc/self/exe has none.
+func isLink(i uint32) bool {
+	return i != 0 && inodeAt(i).mode&modeType == modeLink && inodeAt(i).special == 0
+}
+
+// putTarget replaces the first i of the n bytes in pathBuf by the target of a link, and returns their new number, 0 if
+// there is no room.
+func putTarget(link uint32, i, n int) int {
+	x := inodeAt(link)
+	k := int(x.size)
+	total := k + n - i
+	if total >= len(pathBuf) {
+		return 0
+	}
+	if k > i {
+		for j := n - 1; j >= i; j-- {
+			pathBuf[j+k-i] = pathBuf[j]
+		}
+	} else {
+		move(addrOf8(&pathBuf[k]), addrOf8(&pathBuf[i]), uintptr(n-i))
+	}
+	move(addrOf8(&pathBuf[0]), x.block(0, false), uintptr(k))
+	return total
+}
+
 // resolve is walk for something that must exist.
-func resolve(dirfd int32, va uintptr) (uint32, uint64) {
-	r, e := walk(dirfd, va)
+func resolve(dirfd int32, va uintptr, follow bool) (uint32, uint64) {
+	r, e := walk(dirfd, va, follow)
 	if e == 0 && r.node == 0 {
 		e = errno(enoent)
 	}
@@ -89,7 +132,7 @@ func resolve(dirfd int32, va uintptr) (uint32, uint64) {
 }
 
 func sysOpen(dirfd int32, path uintptr, flags, mode uint32) uint64 {
-	r, e := walk(dirfd, path)
+	r, e := walk(dirfd, path, flags&oNofollow == 0 && flags&(oCreate|oExcl) != oCreate|oExcl)
 	if e != 0 {
 		return e
 	}
@@ -117,6 +160,8 @@ func sysOpen(dirfd int32, path uintptr, flags, mode uint32) uint64 {
 		return errno(eisdir)
 	case !dir && (flags&oDirectory != 0 || r.trailing):
 		return errno(enotdir)
+	case isLink(r.node):
+		return errno(eloop) // oNofollow
 	case x.mode&modeType == modeChar:
 		return openDevice(x.special, flags)
 	}
@@ -165,7 +210,7 @@ func openDevice(special, flags uint32) uint64 {
 }
 
 func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
-	r, e := walk(dirfd, path)
+	r, e := walk(dirfd, path, false)
 	if e != 0 {
 		return e
 	}
@@ -184,7 +229,7 @@ func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
 
 // sysUnlink removes a name; dir says that it must be a directory (rmdir).
 func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
-	r, e := walk(dirfd, path)
+	r, e := walk(dirfd, path, false)
 	if e != 0 {
 		return e
 	}
@@ -213,7 +258,7 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 	if flags&^1 != 0 { // only RENAME_NOREPLACE
 		return errno(einval)
 	}
-	r, e := walk(olddir, old)
+	r, e := walk(olddir, old, false)
 	if e != 0 {
 		return e
 	}
@@ -223,7 +268,7 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 	if r.node == rootInode || inodeAt(r.node).special != 0 {
 		return errno(ebusy)
 	}
-	w, e := walk(newdir, new)
+	w, e := walk(newdir, new, false)
 	if e != 0 {
 		return e
 	}
@@ -266,7 +311,7 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 }
 
 func sysChdir(path uintptr) uint64 {
-	i, e := resolve(atFDCWD, path)
+	i, e := resolve(atFDCWD, path, true)
 	if e != 0 {
 		return e
 	}
@@ -319,30 +364,69 @@ func sysGetcwd(buf, n uintptr) uint64 {
 }
 
 func sysAccess(dirfd int32, path uintptr) uint64 {
-	_, e := resolve(dirfd, path)
+	_, e := resolve(dirfd, path, true)
 	return e
 }
 
 func sysReadlink(dirfd int32, path, buf, n uintptr) uint64 {
-	i, e := resolve(dirfd, path)
+	i, e := resolve(dirfd, path, false)
 	if e != 0 {
 		return e
 	}
 	x := inodeAt(i)
-	if x.special == procExe {
+	from, k := addrOf8(&pathBuf[0]), uintptr(1)
+	switch {
+	case x.special == procExe:
 		pathBuf[0] = '/'
-		k := uintptr(1)
-		for k < uintptr(len(programName)) && programName[k-1] != 0 {
+		for ; k < uintptr(len(programName)) && programName[k-1] != 0; k++ {
 			pathBuf[k] = programName[k-1]
-			k++
 		}
-		k = min(k, n)
-		if !userCopyOut(buf, addrOf8(&pathBuf[0]), k) {
-			return errno(efault)
-		}
-		return uint64(k)
+	case isLink(i):
+		from, k = x.block(0, false), uintptr(x.size)
+	default:
+		return errno(einval)
 	}
-	return errno(einval)
+	k = min(k, n)
+	if !userCopyOut(buf, from, k) {
+		return errno(efault)
+	}
+	return uint64(k)
+}
+
+// sysSymlink makes a symbolic link; its target lies in a page of its own.
+func sysSymlink(target uintptr, dirfd int32, path uintptr) uint64 {
+	n, e := userPath(target)
+	if e != 0 {
+		return e
+	}
+	i := inodeNew(modeLink | 0o777)
+	if i == 0 {
+		return errno(enospc)
+	}
+	x := inodeAt(i)
+	b := x.block(0, true)
+	if b == 0 {
+		inodeFree(i)
+		return errno(enospc)
+	}
+	move(b, addrOf8(&pathBuf[0]), uintptr(n))
+	x.size = uint64(n)
+	r, e := walk(dirfd, path, false)
+	switch {
+	case e != 0:
+	case r.node != 0:
+		e = errno(eexist)
+	case n == 0 || r.trailing:
+		e = errno(enoent)
+	case inodeAt(r.dir).special != 0:
+		e = errno(eacces)
+	}
+	if e != 0 {
+		inodeFree(i)
+		return e
+	}
+	link(i, r.dir, r.name, r.nameLen)
+	return 0
 }
 
 func sysChmod(i uint32, mode uint32) uint64 {

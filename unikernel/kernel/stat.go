@@ -53,7 +53,8 @@ func fileStat(fd uintptr, st *statBuf) uint64 {
 }
 
 const (
-	atEmptyPath = 0x1000
+	atSymlinkNofollow = 0x100
+	atEmptyPath       = 0x1000
 )
 
 // statAt finds what (dirfd, path) or, with an empty path, dirfd itself names.
@@ -65,7 +66,7 @@ func statAt(dirfd int32, path uintptr, flags uint32, st *statBuf) uint64 {
 		}
 		return fileStat(uintptr(uint32(dirfd)), st)
 	}
-	i, e := resolve(dirfd, path)
+	i, e := resolve(dirfd, path, flags&atSymlinkNofollow == 0)
 	if e != 0 {
 		return e
 	}

@@ -29,8 +29,10 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		return sysOpen(atFDCWD, a1, uint32(a2), uint32(a3))
 	case 3: // close
 		return sysClose(a1)
-	case 4, 6: // stat, lstat
+	case 4: // stat
 		return sysStatAt(atFDCWD, a1, a2, 0)
+	case 6: // lstat
+		return sysStatAt(atFDCWD, a1, a2, atSymlinkNofollow)
 	case 5: // fstat
 		return sysFstat(a1, a2)
 	case 7: // poll
@@ -107,7 +109,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 73, 74, 75, 162, 306: // flock, fsync, fdatasync, sync, syncfs
 		return 0
 	case 76: // truncate
-		i, e := resolve(atFDCWD, a1)
+		i, e := resolve(atFDCWD, a1, true)
 		if e != 0 {
 			return e
 		}
@@ -135,10 +137,14 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		return sysUnlink(atFDCWD, a1, true)
 	case 87: // unlink
 		return sysUnlink(atFDCWD, a1, false)
-	case 89: // readlink: /proc/self/exe
+	case 88: // symlink
+		return sysSymlink(a1, atFDCWD, a2)
+	case 266: // symlinkat
+		return sysSymlink(a1, int32(a2), a3)
+	case 89: // readlink
 		return sysReadlink(atFDCWD, a1, a2, a3)
 	case 90: // chmod
-		i, e := resolve(atFDCWD, a1)
+		i, e := resolve(atFDCWD, a1, true)
 		if e != 0 {
 			return e
 		}
@@ -234,7 +240,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 267: // readlinkat
 		return sysReadlink(int32(a1), a2, a3, a4)
 	case 268, 452: // fchmodat, fchmodat2
-		i, e := resolve(int32(a1), a2)
+		i, e := resolve(int32(a1), a2, true)
 		if e != 0 {
 			return e
 		}
@@ -327,7 +333,7 @@ func refuse(nr uint64) uint64 {
 		return errno(eperm)
 	case 61, 247: // wait4, waitid: no children
 		return errno(echild)
-	case 86, 88, 265, 266: // link, symlink, linkat, symlinkat
+	case 86, 265: // link, linkat: a file has one name
 		return errno(eperm)
 	case 133, 259: // mknod, mknodat
 		return errno(eperm)
