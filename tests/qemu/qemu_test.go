@@ -128,6 +128,36 @@ func sum(p *profile.Profile, kind string) map[string]int64 {
 	return by
 }
 
+// TestTooLittleMemory: a guest in which the image fits and little else says what to do.
+func TestTooLittleMemory(t *testing.T) {
+	const memory, left = 16, 64 << 10 // MiB, bytes; the 636 KiB below the image come on top
+	program, err := image.BuildProgram(filepath.Join(t.TempDir(), "hello"), "morgana/stubdoms/hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ballast := []image.File{{Name: "/ballast", Mode: 0o600, Data: make([]byte, 4096)}}
+	_, l, err := image.Join(program, image.Options{Files: ballast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ballast[0].Data = make([]byte, memory<<20-left-int(l.End))
+	img, _, err := image.Join(program, image.Options{Files: ballast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tight.elf")
+	if err := os.WriteFile(file, img, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, end, err := Output(within(t, time.Minute), file, memory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "KiB in use; give the domain more (memory= in its configuration)\n"; end != Crash || !strings.Contains(out, want) {
+		t.Errorf("ended with %s and said\n%s\nwant %q", end, out, want)
+	}
+}
+
 // TestNoImage: QEMU's own trouble is no end of a guest.
 func TestNoImage(t *testing.T) {
 	if out, end, err := Output(within(t, time.Minute), filepath.Join(t.TempDir(), "none.elf"), 64); !errors.Is(err, ErrQEMU) {

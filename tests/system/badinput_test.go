@@ -1,7 +1,6 @@
 package system
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -42,34 +41,6 @@ func TestBadSettings(t *testing.T) {
 				t.Errorf("ended with %s and said\n%s\nwant %s and %q", reason, out, c.reason, c.says)
 			}
 		})
-	}
-}
-
-// TestHardlyAnyMemory: a domain in which the image fits and little else says what it needs.
-func TestHardlyAnyMemory(t *testing.T) {
-	const memory, left = 16, 160 << 10 // MiB, bytes
-	h := host(t)
-	ctx := within(t, 2*time.Minute)
-	program, err := image.BuildProgram(filepath.Join(t.TempDir(), "hello"), "morgana/stubdoms/hello")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, empty, err := image.Join(program, image.Options{Files: []image.File{{Name: "/ballast"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ballast := image.File{Name: "/ballast", Mode: 0o600, Data: make([]byte, memory<<20-left-int(empty.End))}
-	d, err := h.StartDomain(ctx, testbed.DomainConfig{Name: "tight", Kernel: join(t, h, "tight", program, ballast), MemoryMiB: memory})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reason, err := d.Wait(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "morgana: hardly any memory is left beside the image; give the domain more (memory= in its configuration)\n"
-	if out := d.Console.String() + h.XenLog(ctx); !strings.Contains(out, want) || reason != "crash" {
-		t.Errorf("ended with %s and said\n%s\nwant crash and %q", reason, out, want)
 	}
 }
 

@@ -67,6 +67,7 @@ func walkBytes(dir uint32, n int, follow bool) (r walkResult, e uint64) {
 		i = j
 		r.trailing = false
 		if k == 1 && *p8(a) == '.' {
+			r.dir, r.name, r.nameLen = r.node, 0, 0
 			continue
 		}
 		if k == 2 && *p8(a) == '.' && *p8(a + 1) == '.' {
@@ -241,6 +242,8 @@ func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
 	switch {
 	case r.node == rootInode || x.special != 0:
 		return errno(ebusy)
+	case r.nameLen == 0: // . or ..
+		return errno(einval)
 	case dir && !isDir:
 		return errno(enotdir)
 	case !dir && isDir:
@@ -265,7 +268,7 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 	if r.node == 0 {
 		return errno(enoent)
 	}
-	if r.node == rootInode || inodeAt(r.node).special != 0 {
+	if r.node == rootInode || inodeAt(r.node).special != 0 || r.nameLen == 0 {
 		return errno(ebusy)
 	}
 	w, e := walk(newdir, new, false)

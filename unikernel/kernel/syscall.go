@@ -258,7 +258,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		}
 		return sysPoll(t, a1, a2, timeout)
 	case 280: // utimensat
-		return 0
+		return sysUtimensat(int32(a1), a2, a3, uint32(a4))
 	case 281: // epoll_pwait
 		return sysEpollWait(t, a1, a2, a3, millis(a4))
 	case 290: // eventfd2
