@@ -119,7 +119,7 @@ func runPackage(t *testing.T, p Package, expected []Difference) Outcome {
 		}
 		t.Errorf("what the guest said is in %s; differences that are not in %s, or are there in vain:\n%s", name, "tests/gostd/differences.txt", strings.Join(wrong, "\n"))
 	}
-	return Outcome{Linux: l, Guest: g}
+	return Outcome{Linux: l, Guest: g, Differences: len(found)}
 }
 
 // tail is the end of a log.

@@ -71,6 +71,25 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"TestA", "TestA", true},
+		{"TestA", "TestAB", false},
+		{"TestA", "XTestA", false},
+		{"Test*/x", "TestRoot/from/x", true},
+		{"Test*/x", "TestRoot/from/xy", false},
+		{"TestA/*", "TestA/x/y", true},
+		{"TestA/*", "TestA", false},
+	} {
+		if got := matches(c.pattern, c.name); got != c.want {
+			t.Errorf("matches(%q, %q) = %v", c.pattern, c.name, got)
+		}
+	}
+}
+
 func TestReadDifferences(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"# words\n\nsync TestX PASS FAIL because of it\n", ""},

@@ -75,6 +75,7 @@ var Syscalls = map[int]string{
 	112: "setsid",
 	113: "setreuid",
 	114: "setregid",
+	115: "getgroups",
 	117: "setresuid",
 	119: "setresgid",
 	121: "getpgid",

@@ -12,9 +12,15 @@ type walkResult struct {
 	trailing  bool // the path ended in a slash
 }
 
-// walk resolves the program's path at va. Symbolic links are followed, a last one only if follow says so or a slash is
-// behind it.
-func walk(dirfd int32, va uintptr, follow bool) (r walkResult, e uint64) {
+// Whether a symbolic link at the end of a path is followed; others are.
+const (
+	linkKeep   = iota // it is what the call is about: mkdir, unlink, rename
+	linkSlash         // only if there is a slash behind it: lstat
+	linkFollow        // open
+)
+
+// walk resolves the program's path at va.
+func walk(dirfd int32, va uintptr, follow int) (r walkResult, e uint64) {
 	n, e := userPath(va)
 	if e != 0 {
 		return r, e
@@ -41,7 +47,7 @@ func walk(dirfd int32, va uintptr, follow bool) (r walkResult, e uint64) {
 const maxLinks = 40 // that one path follows, as on Linux
 
 // walkBytes resolves the first n bytes of pathBuf from directory dir.
-func walkBytes(dir uint32, n int, follow bool) (r walkResult, e uint64) {
+func walkBytes(dir uint32, n int, follow int) (r walkResult, e uint64) {
 	r = walkResult{dir: dir, node: dir}
 	links := 0
 	for i := 0; i < n; {
@@ -77,7 +83,13 @@ func walkBytes(dir uint32, n int, follow bool) (r walkResult, e uint64) {
 		}
 		r.dir, r.name, r.nameLen = r.node, a, k
 		r.node = lookup(r.dir, a, k)
-		if isLink(r.node) && (follow || i < n) {
+		if !isLink(r.node) {
+			continue
+		}
+		for j < n && pathBuf[j] == '/' {
+			j++
+		}
+		if j < n || follow == linkFollow || follow == linkSlash && i < n {
 			if links++; links > maxLinks {
 				return r, errno(eloop)
 			}
@@ -122,7 +134,11 @@ func putTarget(link uint32, i, n int) int {
 
 // resolve is walk for something that must exist.
 func resolve(dirfd int32, va uintptr, follow bool) (uint32, uint64) {
-	r, e := walk(dirfd, va, follow)
+	how := linkSlash
+	if follow {
+		how = linkFollow
+	}
+	r, e := walk(dirfd, va, how)
 	if e == 0 && r.node == 0 {
 		e = errno(enoent)
 	}
@@ -133,7 +149,13 @@ func resolve(dirfd int32, va uintptr, follow bool) (uint32, uint64) {
 }
 
 func sysOpen(dirfd int32, path uintptr, flags, mode uint32) uint64 {
-	r, e := walk(dirfd, path, flags&oNofollow == 0 && flags&(oCreate|oExcl) != oCreate|oExcl)
+	follow := linkFollow
+	if flags&(oCreate|oExcl) == oCreate|oExcl {
+		follow = linkKeep
+	} else if flags&oNofollow != 0 {
+		follow = linkSlash
+	}
+	r, e := walk(dirfd, path, follow)
 	if e != 0 {
 		return e
 	}
@@ -211,7 +233,7 @@ func openDevice(special, flags uint32) uint64 {
 }
 
 func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
-	r, e := walk(dirfd, path, false)
+	r, e := walk(dirfd, path, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -230,7 +252,7 @@ func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
 
 // sysUnlink removes a name; dir says that it must be a directory (rmdir).
 func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
-	r, e := walk(dirfd, path, false)
+	r, e := walk(dirfd, path, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -244,7 +266,7 @@ func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
 		return errno(ebusy)
 	case r.nameLen == 0: // . or ..
 		return errno(einval)
-	case dir && !isDir:
+	case (dir || r.trailing) && !isDir:
 		return errno(enotdir)
 	case !dir && isDir:
 		return errno(eisdir)
@@ -261,7 +283,7 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 	if flags&^1 != 0 { // only RENAME_NOREPLACE
 		return errno(einval)
 	}
-	r, e := walk(olddir, old, false)
+	r, e := walk(olddir, old, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -271,7 +293,11 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 	if r.node == rootInode || inodeAt(r.node).special != 0 || r.nameLen == 0 {
 		return errno(ebusy)
 	}
-	w, e := walk(newdir, new, false)
+	isDir := inodeAt(r.node).mode&modeType == modeDir
+	if r.trailing && !isDir {
+		return errno(enotdir)
+	}
+	w, e := walk(newdir, new, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -283,9 +309,11 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 			return errno(einval) // into itself
 		}
 	}
-	isDir := inodeAt(r.node).mode&modeType == modeDir
 	if w.node == r.node {
 		return 0
+	}
+	if w.trailing && !isDir {
+		return errno(enotdir)
 	}
 	if w.node != 0 {
 		x := inodeAt(w.node)
@@ -303,8 +331,6 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 			return errno(enotempty)
 		}
 		unlink(w.node)
-	} else if w.trailing && !isDir {
-		return errno(enotdir)
 	}
 	inodeAt(r.node).refs++ // hold it over the moment without a name
 	unlink(r.node)
@@ -366,8 +392,9 @@ func sysGetcwd(buf, n uintptr) uint64 {
 	return uint64(k)
 }
 
-func sysAccess(dirfd int32, path uintptr) uint64 {
-	_, e := resolve(dirfd, path, true)
+// sysExists is what access and chown come to where everybody is root.
+func sysExists(dirfd int32, path uintptr, follow bool) uint64 {
+	_, e := resolve(dirfd, path, follow)
 	return e
 }
 
@@ -414,7 +441,7 @@ func sysSymlink(target uintptr, dirfd int32, path uintptr) uint64 {
 	}
 	move(b, addrOf8(&pathBuf[0]), uintptr(n))
 	x.size = uint64(n)
-	r, e := walk(dirfd, path, false)
+	r, e := walk(dirfd, path, linkKeep)
 	switch {
 	case e != 0:
 	case r.node != 0:

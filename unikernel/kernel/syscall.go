@@ -69,7 +69,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 20: // writev
 		return sysVector(t, a1, a2, a3, true)
 	case 21: // access
-		return sysAccess(atFDCWD, a1)
+		return sysExists(atFDCWD, a1, true)
 	case 22: // pipe
 		return sysPipe(a1, 0)
 	case 24: // sched_yield
@@ -158,8 +158,15 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 			return 0
 		}
 		return sysChmod(files[i].inode, uint32(a2))
-	case 92, 93, 94, 260: // chown, fchown, lchown, fchownat: everybody is root
+	case 92, 94: // chown, lchown: everybody is root
+		return sysExists(atFDCWD, a1, nr == 92)
+	case 93: // fchown: everybody is root
+		if fileOf(a1) < 0 {
+			return errno(ebadf)
+		}
 		return 0
+	case 260: // fchownat: everybody is root
+		return sysExists(int32(a1), a2, a5&atSymlinkNofollow == 0)
 	case 95: // umask
 		return 0o22
 	case 96: // gettimeofday
@@ -170,7 +177,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		return sysGetrusage(a2)
 	case 99: // sysinfo
 		return sysSysinfo(a1)
-	case 102, 104, 107, 108: // getuid, getgid, geteuid, getegid
+	case 102, 104, 107, 108, 115: // getuid, getgid, geteuid, getegid, getgroups
 		return 0
 	case 105, 106, 109, 112, 113, 114, 117, 119: // setuid and its kin
 		return 0
@@ -246,7 +253,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		}
 		return sysChmod(i, uint32(a3))
 	case 269, 439: // faccessat, faccessat2
-		return sysAccess(int32(a1), a2)
+		return sysExists(int32(a1), a2, true)
 	case 271: // ppoll
 		timeout := int64(-1)
 		if a3 != 0 && t.pollUntil == 0 {
