@@ -98,7 +98,7 @@ func syscallsOf(b []byte, f *elf.File, fns []function, isImage bool) *SyscallRep
 		r.Method = "constants right before SYSCALL instructions: no Go program, or a damaged table of functions"
 	}
 	for nr, from := range s.calls {
-		u := SyscallUsed{Number: nr, Name: cmp.Or(linuxSyscalls[nr], "?"), Kernel: SyscallMissing, From: slices.Sorted(maps.Keys(from))}
+		u := SyscallUsed{Number: nr, Name: cmp.Or(linuxSyscalls[nr], "unknown"), Kernel: SyscallMissing, From: slices.Sorted(maps.Keys(from))}
 		if Syscalls[nr] != "" {
 			u.Kernel = SyscallServed
 		} else if refusedSyscalls[nr] != "" {
