@@ -7,6 +7,8 @@ import (
 	"os/exec"
 
 	"github.com/urfave/cli/v2"
+
+	testqemu "morgana/tests/qemu"
 )
 
 var runCommand = &cli.Command{
@@ -54,12 +56,7 @@ func attached(cmd *exec.Cmd) error {
 
 // qemu boots img directly. isa-debug-exit ends QEMU with 2·reason+1.
 func qemu(img string, memory int, args []string) error {
-	accel := "tcg"
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-		f.Close()
-		accel = "kvm:tcg"
-	}
-	cmd := exec.Command("qemu-system-x86_64", "-machine", "q35,accel="+accel, "-cpu", "max", "-m", fmt.Sprint(memory), "-display", "none", "-no-reboot",
+	cmd := exec.Command("qemu-system-x86_64", "-machine", "q35", "-accel", testqemu.Accelerator(), "-cpu", "max", "-m", fmt.Sprint(memory), "-display", "none", "-no-reboot",
 		"-kernel", img, "-append", quoteWords(args), "-chardev", "stdio,id=c", "-device", "isa-debugcon,iobase=0xe9,chardev=c",
 		"-device", "isa-debug-exit,iobase=0xf4", "-net", "none")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
