@@ -112,43 +112,21 @@ func static(t *testing.T, h *testbed.Host, pkg string) string {
 	return h.Path(name)
 }
 
-// copyToShare copies a file into the host's share and returns its name in dom0.
-func copyToShare(t *testing.T, h *testbed.Host, file string) string {
-	t.Helper()
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(h.Share, filepath.Base(file)), b, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return h.Path(filepath.Base(file))
-}
-
-// stockFiles copies the stock guest's files into the share and returns their directory in dom0.
-func stockFiles(t *testing.T, h *testbed.Host) string {
-	t.Helper()
-	c, err := h.StockGuest(within(t, time.Minute), "stock", "pvh", "true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	copyToShare(t, h, c.Kernel)
-	copyToShare(t, h, c.Ramdisk)
-	return h.Dir
-}
-
 // TestOwnHost: inside of a dom0, package testbed uses the Xen that it is on: the same consoles and reasons, with
 // xenconsoled's logs and without, and it leaves the host's other domains alone.
 func TestOwnHost(t *testing.T) {
 	h, bystander := startTicker(t, "panic", "") // a name that ownhost uses too
 	prog := static(t, h, "morgana/tests/system/ownhost")
+	if err := h.ShareStock(); err != nil {
+		t.Fatal(err)
+	}
 	img := h.Path(filepath.Base(unikernel(t, h, "morgana/stubdoms/runtimecheck")))
 	for _, c := range []struct {
 		name string
 		args []string
 		want map[string][2]string // what each domain's reason is, and what is on its console
 	}{
-		{"logs", []string{"--stock=" + stockFiles(t, h), img, "panic", "linux"}, map[string][2]string{
+		{"logs", []string{"--stock=" + h.Dir, img, "panic", "linux"}, map[string][2]string{
 			"panic": {"crash", "panic: assignment to entry in nil map"},
 			"linux": {"poweroff", "a file of its own\nfrom-Linux\nGUEST exit 0"},
 		}},
@@ -179,12 +157,17 @@ func TestOwnHost(t *testing.T) {
 					t.Errorf("%s: got %q, want %q", name, got[name], want)
 				}
 			}
+			if t.Failed() {
+				logs, _ := h.Script(within(t, time.Minute), "tail /var/log/xen/xl-*.log")
+				t.Log(logs)
+			}
 			if after := domains(t, h); !slices.Equal(before, after) {
 				t.Errorf("domains were %q, are %q", before, after)
 			}
 			n, _ := lastTick(bystander)
 			if _, err := bystander.Console.WaitFor(ctx, fmt.Sprintf("tick %d ", n+2)); err != nil {
-				t.Error("the host's other domain:", err)
+				log, _ := h.Script(within(t, time.Minute), "cat /var/log/xen/xl-"+bystander.Name+".log; xl list")
+				t.Errorf("the host's other domain: %v\n%s", err, log)
 			}
 		})
 	}

@@ -38,11 +38,28 @@ type Domain struct {
 	ID      int
 	Name    string // on an own host with something added to the wanted name, so that it is unique
 	Console *Console
+	// Created is how long xl took to create it.
+	Created time.Duration
 
 	host   *Host
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the console's terminal is
 	kept   bool          // it stays after its end until Wait has read the console
+}
+
+// ShareStock puts the stock guest's files into the share, for a program in dom0 that starts one: Options.Stock there is
+// Dir here.
+func (h *Host) ShareStock() error {
+	c, err := h.StockGuest(context.Background(), "stock", "pvh", "")
+	if err != nil {
+		return err
+	}
+	for _, f := range []string{c.Kernel, c.Ramdisk} {
+		if _, err := h.put(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Files is what a stock guest gets into its file system beside what is there: names, without the leading slash, and
@@ -75,7 +92,7 @@ func (h *Host) StockGuest(ctx context.Context, name, kind, script string, more .
 		for _, name := range slices.Sorted(maps.Keys(files)) {
 			r.file(name, files[name])
 		}
-		ramdisk = append(ramdisk, r.bytes()...)
+		ramdisk = r.appendTo(ramdisk)
 	}
 	c.Ramdisk = filepath.Join(h.Share, name+"-"+fileGuest)
 	return c, os.WriteFile(c.Ramdisk, ramdisk, 0o644)
@@ -131,13 +148,16 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 		return nil, err
 	}
 	h.starts(name)
+	start := time.Now()
 	if _, err := h.Output(ctx, "xl", "create", "-q", "-p", h.Path(name+".cfg")); err != nil {
 		return nil, fmt.Errorf("start domain %s: %w\n%s", name, err, cfg.String())
 	}
+	created := time.Since(start)
 	d, err := h.attach(ctx, name, c.Output)
 	if err != nil {
 		return nil, err
 	}
+	d.Created = created
 	d.kept = kept
 	if !c.Paused {
 		if err := d.Unpause(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -94,6 +95,7 @@ func (m *emulated) start(ctx context.Context, socket string, args []string) erro
 		"-chardev", "socket,id=agent,path="+socket, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
 		"-serial", "stdio")...)
 	m.qemu.Stdout, m.qemu.Stderr = m.serial, m.serial
+	m.qemu.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us, who then power it off
 	if err := m.qemu.Start(); err != nil {
 		close(m.done)
 		return err
