@@ -2,6 +2,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+# An older Go fetches the one that go.mod asks for; Debian's does not by itself.
+export GOTOOLCHAIN ?= auto
+# Programs run in guests that have nothing else.
+export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
