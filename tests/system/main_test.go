@@ -46,6 +46,19 @@ func host(t *testing.T) *testbed.Host {
 	return shared
 }
 
+// report keeps what a test found out where `make test` prints it from, and in the test's own log.
+func report(t *testing.T, name, text string) {
+	t.Helper()
+	t.Log("\n" + text)
+	dir := filepath.Join("..", "..", "build", "reports")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".txt"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // within is a context for one step of a test.
 func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)

@@ -79,7 +79,7 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 		return err
 	}
 	h.BootTime = time.Since(start)
-	return nil
+	return h.checkClock(ctx)
 }
 
 // start starts QEMU and waits for the agent.
@@ -95,7 +95,10 @@ func (m *emulated) start(ctx context.Context, socket string, args []string) erro
 		"-chardev", "socket,id=agent,path="+socket, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
 		"-serial", "stdio")...)
 	m.qemu.Stdout, m.qemu.Stderr = m.serial, m.serial
-	m.qemu.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us, who then power it off
+	m.qemu.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true,            // Ctrl-C is for us, who then power it off
+		Pdeathsig: syscall.SIGKILL, // no host outlives a test that is killed
+	}
 	if err := m.qemu.Start(); err != nil {
 		close(m.done)
 		return err

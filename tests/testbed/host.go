@@ -94,7 +94,20 @@ func (o *Options) shapes() bool {
 func Start(ctx context.Context, o Options) (*Host, error) {
 	own := OwnHost() && !o.shapes()
 	o.fill()
-	h := &Host{Share: o.Share, Own: own, stock: o.Stock, progress: o.Progress}
+	if own {
+		return start(ctx, o, (*Host).adopt)
+	}
+	for try := 1; ; try++ {
+		h, err := start(ctx, o, (*Host).boot)
+		if err == nil || !errors.Is(err, errClock) || try == 5 {
+			return h, err
+		}
+		fmt.Fprintf(o.Progress, "testbed: %v; booting again\n", err)
+	}
+}
+
+func start(ctx context.Context, o Options, how func(*Host, context.Context, Options) error) (*Host, error) {
+	h := &Host{Share: o.Share, stock: o.Stock, progress: o.Progress}
 	if h.Share == "" {
 		var err error
 		if h.Share, err = os.MkdirTemp("", "morgana-share"); err != nil {
@@ -102,11 +115,7 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 		}
 		h.temporary = true
 	}
-	start := h.boot
-	if own {
-		start = h.adopt
-	}
-	if err := start(ctx, o); err != nil {
+	if err := how(h, ctx, o); err != nil {
 		h.Close()
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (h *Host) adopt(ctx context.Context, o Options) (err error) {
 	if h.Share, err = filepath.Abs(h.Share); err != nil {
 		return err
 	}
-	h.Dir, h.machine = h.Share, own{h.Share}
+	h.Own, h.Dir, h.machine = true, h.Share, own{h.Share}
 	h.suffix = "-" + strings.ToLower(rand.Text()[:8])
 	if _, err := h.Output(ctx, "xl", "info"); err != nil {
 		return fmt.Errorf("testbed: this machine runs on Xen, but its tool stack does not answer; root and Debian's xen-utils are needed: %w", err)

@@ -10,10 +10,24 @@ import (
 func linux() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64") }
 
 // BuildKernel compiles unikernel/kernel to the file name and returns its content. It needs the module's source.
-func BuildKernel(name string) ([]byte, error) {
+func BuildKernel(name string) ([]byte, error) { return buildKernel(name, "") }
+
+func buildKernel(name, ldflags string, args ...string) ([]byte, error) {
 	// The linker takes the top 2 GiB as a negative address; the ELF header's page is one page below the text.
-	c := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-w -buildid= -T -0x7ffff000 -E main.entry64", "-o", name, "morgana/unikernel/kernel")
-	return build(c, name)
+	a := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-w -buildid= -T -0x7ffff000 -E main.entry64" + ldflags}
+	a = append(a, args...)
+	return build(exec.Command("go", append(a, "-o", name, "morgana/unikernel/kernel")...), name)
+}
+
+// BuildDefective is BuildKernel, trimmed, of a kernel that is wrong on purpose in the way that defect names
+// (unikernel/kernel/defect_on.go): the conformance suite must notice.
+func BuildDefective(name, defect string) ([]byte, error) {
+	b, err := buildKernel(name, " -X main.defectName="+defect, "-tags=defect")
+	if err != nil {
+		return nil, err
+	}
+	blob, _, err := TrimKernel(b)
+	return blob, err
 }
 
 // BuildProgram compiles the Go package pkg, with more arguments for go build, to the file name and returns its content.

@@ -34,6 +34,15 @@ var (
 	restartTimes   [maxRestarts]int64
 )
 
+func (a *arena) named(key *[32]byte) bool {
+	for i := range key {
+		if a.name[i] != key[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // frame returns where the address of page k of an arena stands.
 func (a *arena) frame(k uint64) *uint64 {
 	l := a.list
@@ -52,7 +61,7 @@ func sysArena(name, n, pages uintptr) uint64 {
 		return errno(efault)
 	}
 	for i := 0; i < nArenas; i++ {
-		if a := &arenas[i]; a.name == key {
+		if a := &arenas[i]; a.named(&key) {
 			if a.pages != uint64(pages) {
 				return errno(eexist)
 			}

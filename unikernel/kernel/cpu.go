@@ -52,7 +52,7 @@ var (
 	kernelG       [64]uint64 // runtime.g as far as compiled code looks: stack bounds and guards
 	kernelTLS     [4]uint64
 	kernelFS      uint64
-	mxcsrDefault  uint32 = 0x1f80
+	mxcsrDefault  uint32 // set by entry64
 	scratch       uint64
 	current       uintptr // the running *thread
 	trapVec       uint64
@@ -64,7 +64,7 @@ var (
 )
 
 // xcr0 is the set of FP states that XSAVE saves; a signal frame may not ask for others.
-var xcr0 uint64 = 3
+var xcr0 uint64
 
 const (
 	selKernelCode = 0x08
@@ -141,6 +141,7 @@ func setTSS(i int, v uint64) {
 func setupCPU() {
 	_, _, c, _ := cpuid(1, 0)
 	hasRDRAND = c&(1<<30) != 0
+	xcr0 = 3
 	cr4 := readCR4()
 	if m, _, _, _ := cpuid(0, 0); m >= 7 {
 		_, b, _, _ := cpuid(7, 0)

@@ -71,6 +71,9 @@ func portClose(p uint32) {
 // userEvent notes that a port of the program's fired.
 func userEvent(port uint32) {
 	nEvents++
+	if defective("lose-events") && nEvents%7 == 0 {
+		return
+	}
 	mask := sharedInfo + 0xa00 + uintptr(port/64)*8
 	for {
 		v := *p64(mask)
@@ -130,19 +133,23 @@ func evtchnWrite(i int, buf, n uintptr) uint64 {
 	return uint64(n &^ 3)
 }
 
-// portUnmask is EVTCHNOP_unmask without the hypercall: there is one CPU, so what came while the port was masked can be
-// taken here.
+// portUnmask is EVTCHNOP_unmask without the hypercall: there is one CPU, so what came for this port while it was masked
+// can be taken here. For this one alone: whoever takes the timer's event must go through schedule.
 func portUnmask(p uint32) {
-	w := uintptr(p / 64)
-	mask := sharedInfo + 0xa00 + w*8
-	for {
-		v := *p64(mask)
-		if cas64(mask, v, v&^(1<<(p%64))) {
-			break
-		}
+	w, bit := uintptr(p/64)*8, uint64(1)<<(p%64)
+	clearBits(sharedInfo+0xa00+w, bit)
+	if clearBits(sharedInfo+0x800+w, bit) {
+		userEvent(p)
 	}
-	if *p64(sharedInfo + 0x800 + w*8)&(1<<(p%64)) != 0 {
-		takeEvents(w)
+}
+
+// clearBits clears bits of a word that Xen shares with us, and reports whether one of them was set.
+func clearBits(word uintptr, bits uint64) bool {
+	for {
+		v := *p64(word)
+		if cas64(word, v, v&^bits) {
+			return v&bits != 0
+		}
 	}
 }
 

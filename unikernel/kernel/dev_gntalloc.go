@@ -26,7 +26,7 @@ type allocation struct {
 
 var (
 	allocs     [maxAllocs]allocation
-	allocHint  = 1
+	allocHint  int
 	nParked    uint64 // given up, still mapped by a peer
 	parkedTurn int
 )
@@ -82,6 +82,9 @@ func allocNew(dom uint16, readOnly bool, n uint32, arg uintptr) uint64 {
 		if haveRoom(2) {
 			pa = allocPage()
 		}
+		if pa != 0 && defective("dirty-pages") {
+			*p64(directMap + pa) = 0x6b6e756a
+		}
 		r := uint32(0)
 		if pa != 0 {
 			if r = grantShare(dom, pa, readOnly); r == 0 {
@@ -93,7 +96,7 @@ func allocNew(dom uint16, readOnly bool, n uint32, arg uintptr) uint64 {
 			allocSweep(id)
 			return errno(enospc)
 		}
-		*grantChain(r) = uint64(al.first)
+		*grantChain(r) = al.first
 		al.first = r
 		al.count++
 	}
@@ -105,7 +108,7 @@ func allocNew(dom uint16, readOnly bool, n uint32, arg uintptr) uint64 {
 			allocSweep(id)
 			return errno(efault)
 		}
-		r = uint32(*grantChain(r))
+		r = *grantChain(r)
 	}
 	allocHint = id + 1
 	if !userStore64(arg+8, uint64(id)<<24) {
@@ -124,12 +127,12 @@ func allocSweep(id int) bool {
 	al.first = 0
 	left := uint32(0)
 	for r != 0 {
-		next := uint32(*grantChain(r))
-		pa := uintptr(*p32(grantEntry(r) + 4)) << 12
+		next := *grantChain(r)
+		pa := uintptr(*grantPage(r)) << 12
 		if grantEnd(r) {
 			freePage(pa)
 		} else {
-			*grantChain(r) = uint64(al.first)
+			*grantChain(r) = al.first
 			al.first = r
 			left++
 		}
@@ -164,7 +167,7 @@ func allocMap(v vma, off uint64) uint64 {
 	r := al.first
 	for i := al.count; i > 0; i-- {
 		if p := i - 1; p >= first && p < first+n {
-			pa := uintptr(*p32(grantEntry(r) + 4)) << 12
+			pa := uintptr(*grantPage(r)) << 12
 			fl := protBits(v.prot) | pteShared | pteAlloc | uint64(id)<<allocBits
 			if !mapPage(v.start+uintptr(p-first)*pageSize, pa, fl) {
 				unmapRange(v.start, v.end)
@@ -172,7 +175,7 @@ func allocMap(v vma, off uint64) uint64 {
 			}
 			al.mapped++
 		}
-		r = uint32(*grantChain(r))
+		r = *grantChain(r)
 	}
 	vmaInsert(v)
 	return uint64(v.start)

@@ -27,7 +27,7 @@ type mapObject struct {
 
 var (
 	objectPages [maxObjects / objectsAPage]uintptr
-	objectHint  = 1
+	objectHint  int // below it all are taken
 )
 
 func objectAt(id int) *mapObject {
@@ -73,7 +73,7 @@ func objectNew(n uint32, arg uintptr) uint64 {
 	if !haveRoom(4) {
 		return errno(enomem)
 	}
-	for id := objectHint; id < maxObjects; id++ {
+	for id := max(objectHint, 1); id < maxObjects; id++ {
 		if objectPages[id/objectsAPage] == 0 {
 			objectPages[id/objectsAPage] = directMap + allocPage()
 		}
@@ -117,7 +117,7 @@ func freeObjects() {
 			objectFree(o)
 		}
 	}
-	objectHint = 1
+	objectHint = 0
 }
 
 // objectMap maps the object's grants; v is the whole of it.
@@ -262,7 +262,9 @@ func copySegments(n uint32, segs uintptr) uint64 {
 				return errno(efault)
 			}
 			op[4] = uint64(part) | uint64(fl)<<16
-			copy(grantOps[k*5:k*5+5], op[:])
+			for j := range op {
+				grantOps[k*5+j] = op[j]
+			}
 			k++
 			done += part
 			if part == 0 {
@@ -272,7 +274,7 @@ func copySegments(n uint32, segs uintptr) uint64 {
 		if hyper(hvGrantOp, grantCopy, addrOf64(&grantOps[0]), uintptr(k)) == 0 {
 			status = 0
 			for j := 0; j < k; j++ {
-				if st := int16(grantOps[j*5+4] >> 32); st != 0 {
+				if st := int16(grantOps[j*5+4] >> 32); st != 0 && !defective("copy-unchecked") {
 					status = st
 				}
 			}

@@ -1,315 +1,470 @@
 package main
 
-// The xenstore ring (io/xs_wire.h) and /dev/xen/xenbus over it. The kernel keeps the ring: its own requests carry
-// request numbers with the top bit set, its watches a token of its own; everything else is the program's. One file at
-// a time may be open.
+// /dev/xen/xenbus: the program's connections to xenstored, as Linux's device of that name: what is written is requests,
+// what is read is replies and watch events, and closing a file ends its watches and transactions. Xenstored knows one
+// connection, so a watch's token carries the number of its file on the way, and each file has a book of its watches.
 
 const (
-	storeRingSize = 1024
-	storeReqCons  = 0x800
-	storeReqProd  = 0x804
-	storeRspCons  = 0x808
-	storeRspProd  = 0x80c
+	maxConns    = 8
+	maxConnTxns = 16
+	tokenPrefix = 5  // bytes: "%04x:"
+	maxOutPages = 64 // what a file may have unread; more holds up everything else that xenstored says
 
-	storeHeader  = 16
-	storePayload = 4096
-
-	xsRead         = 2
-	xsWatch        = 4
-	xsWrite        = 11
-	xsWatchEvent   = 15
-	xsResetWatches = 21
-
-	ownRequest = 1 << 31
+	outHeader  = 8 // next page
+	bookHeader = 8 // u32 bytes used; u32 of padding
+	bookPages  = 8
 )
+
+// States of a connection.
+const (
+	connFree = iota
+	connOpen
+	connBroken  // the ring was lost: reads and writes give EIO
+	connClosing // the file is closed; its watches and transactions are being ended
+)
+
+type storeConn struct {
+	state    uint32
+	file     int
+	number   uint32     // in tokens: unlike those of the connections before it
+	tx       [2]uintptr // kernel addresses: the message that is being written
+	txLen    int
+	txSent   int
+	txReady  bool // whole
+	inFlight int
+
+	outHead, outTail uintptr // chain of pages
+	readAt, writeAt  uintptr // offsets in the first and the last
+	outBytes         int
+	outPages         int
+
+	book  [bookPages]uintptr // pages of {u16 length, payload of UNWATCH}
+	txns  [maxConnTxns]uint32
+	nTxns int
+}
 
 var (
-	storeRing   uintptr // kernel address, 0: there is none
-	storePort   uint32
-	storeFile   int  // index of the program's file + 1
-	storeBroken bool // the connection was lost under the program: its file gives EIO until closed
-
-	rxMsg [storeHeader + storePayload]byte
-	rxLen int
-
-	txMsg         [storeHeader + storePayload]byte // what the program is writing
-	txLen, txSent int
-	txPending     bool // whole, on its way into the ring
-
-	ownMsg          [1024]byte // the kernel's requests, whole ones
-	ownLen, ownSent int
-
-	outQueue       [16 << 10]byte // replies and events for the program
-	outHead, outTo uint64
-
-	storePumping bool
-
-	outstanding int // the program's requests without a reply yet
-	drain       int // replies to drop: their file was closed
+	conns      [maxConns]storeConn
+	connNumber uint32
+	connEvents uint32
 )
-
-func storeConnect(pfn uintptr, port uint32) {
-	if pfn == 0 || port == 0 || port >= maxPorts {
-		return
-	}
-	storeRing, storePort = directMap+pfn*pageSize, port
-	portOwner[port] = portKernel
-	eventUnmaskPort(port)
-}
 
 func storeOpen(flags uint32) uint64 {
 	if storeRing == 0 {
 		return errno(enxio)
 	}
-	if storeFile != 0 {
-		return errno(ebusy)
+	if !haveRoom(2) {
+		return errno(enomem)
 	}
-	i, fd := fileOpen(kindXenbus, flags)
-	if !isErr(fd) {
-		storeFile = i + 1
-		outHead, outTo, txLen, txSent = 0, 0, 0, 0
-		storeBroken = false
+	for k := range conns {
+		c := &conns[k]
+		if c.state != connFree {
+			continue
+		}
+		i, fd := fileOpen(kindXenbus, flags)
+		if isErr(fd) {
+			return fd
+		}
+		connNumber++
+		*c = storeConn{state: connOpen, file: i, number: connNumber & 0xffff}
+		c.tx[0], c.tx[1] = directMap+allocPage(), directMap+allocPage()
+		files[i].pipe = uint32(k)
+		return fd
 	}
-	return fd
+	return errno(ebusy)
 }
 
-// storeProgramGone forgets what the program had on the connection.
-func storeProgramGone() {
-	storeFile = 0
-	drain += outstanding
-	outstanding = 0
-	if txPending { // half of it may be in the ring: it must go out whole
-		drain++
+// storeClose is the end of file i.
+func storeClose(i int) {
+	k := int(files[i].pipe)
+	c := &conns[k]
+	if c.state == connBroken {
+		connRelease(c)
+		return
 	}
-	ownRequestSend(xsResetWatches, "", "", "")
-	watchLife()
+	c.state = connClosing
+	if !c.txReady {
+		c.txLen = 0
+	}
+	connDropOut(c)
+	storePump()
 }
 
-func storeReadable() bool { return outHead != outTo || storeBroken }
+func connRelease(c *storeConn) {
+	connDropOut(c)
+	freePage(c.tx[0] - directMap)
+	freePage(c.tx[1] - directMap)
+	for i := range c.book {
+		if c.book[i] != 0 {
+			freePage(c.book[i] - directMap)
+		}
+	}
+	*c = storeConn{}
+}
 
-func storeRead(buf, n uintptr) uint64 {
-	if storeBroken {
+// connsLost marks every connection as gone.
+func connsLost() {
+	for k := range conns {
+		switch c := &conns[k]; c.state {
+		case connOpen:
+			c.state = connBroken
+			c.txLen, c.txSent, c.txReady, c.inFlight = 0, 0, false, 0
+			fileChanged(c.file)
+		case connClosing:
+			connRelease(c)
+		}
+	}
+}
+
+func storeReadable(i int) bool {
+	c := &conns[files[i].pipe]
+	return c.outBytes > 0 || c.state == connBroken
+}
+
+func storeRead(i int, buf, n uintptr) uint64 {
+	c := &conns[files[i].pipe]
+	if c.state == connBroken {
 		return errno(eio)
 	}
 	done := uintptr(0)
-	for done < n && outHead != outTo {
-		o := uintptr(outHead % uint64(len(outQueue)))
-		k := min(n-done, uintptr(outTo-outHead), uintptr(len(outQueue))-o)
-		if !userCopyOut(buf+done, addrOf8(&outQueue[o]), k) {
-			return errno(efault)
+	for done < n && c.outBytes > 0 {
+		if c.readAt == pageSize {
+			next := uintptr(*p64(c.outHead))
+			connDropPage(c, next)
 		}
-		outHead += uint64(k)
+		k := min(n-done, uintptr(c.outBytes), pageSize-c.readAt)
+		if !userCopyOut(buf+done, c.outHead+c.readAt, k) {
+			if done == 0 {
+				return errno(efault)
+			}
+			break
+		}
+		c.readAt += k
+		c.outBytes -= int(k)
 		done += k
+	}
+	if c.outBytes == 0 {
+		connDropOut(c)
 	}
 	storePump()
 	return uint64(done)
 }
 
+func connDropPage(c *storeConn, next uintptr) {
+	freePage(c.outHead - directMap)
+	c.outHead, c.readAt = next, outHeader
+	c.outPages--
+}
+
+// connDropOut empties the queue of what is to be read.
+func connDropOut(c *storeConn) {
+	for c.outHead != 0 {
+		connDropPage(c, uintptr(*p64(c.outHead)))
+	}
+	c.outTail, c.outBytes = 0, 0
+}
+
+// connPut queues n bytes for the program. connRoom has said that there is room.
+func connPut(c *storeConn, src uintptr, n int) {
+	for n > 0 {
+		if c.outTail == 0 || c.writeAt == pageSize {
+			p := directMap + allocPage()
+			if c.outTail == 0 {
+				c.outHead, c.readAt = p, outHeader
+			} else {
+				*p64(c.outTail) = uint64(p)
+			}
+			c.outTail, c.writeAt = p, outHeader
+			c.outPages++
+		}
+		k := min(uintptr(n), pageSize-c.writeAt)
+		move(c.outTail+c.writeAt, src, k)
+		c.writeAt += k
+		c.outBytes += int(k)
+		src += k
+		n -= int(k)
+	}
+}
+
+// connRoom reports whether a message can be queued.
+func connRoom(c *storeConn) bool { return c.outPages+2 <= maxOutPages && haveRoom(2) }
+
 // storeWrite takes the program's bytes; a message goes out once it is whole.
 func storeWrite(t *thread, i int, buf, n uintptr) uint64 {
-	if storeBroken {
+	k := int(files[i].pipe)
+	c := &conns[k]
+	if c.state == connBroken {
 		return errno(eio)
 	}
-	if txPending {
+	if c.txReady {
 		storePump()
 	}
-	if txPending {
+	if c.txReady {
 		if files[i].flags&oNonblock != 0 {
 			return errno(eagain)
 		}
 		return waitForFile(t, i, 0)
 	}
 	done := uintptr(0)
-	for done < n && !txPending {
+	for done < n && !c.txReady {
 		want := storeHeader
-		if txLen >= storeHeader {
-			want += int(*p32(addrOf8(&txMsg[12])))
+		if c.txLen >= storeHeader {
+			want += int(*p32(c.tx[0] + 12))
 		}
-		k := min(n-done, uintptr(want-txLen))
-		if !userCopyIn(addrOf8(&txMsg[0])+uintptr(txLen), buf+done, k) {
+		at := uintptr(c.txLen)
+		part := min(n-done, uintptr(want-c.txLen), pageSize-at&pageMask)
+		if !userCopyIn(c.txByte(c.txLen), buf+done, part) {
 			return errno(efault)
 		}
-		txLen += int(k)
-		done += k
-		if txLen < storeHeader {
+		c.txLen += int(part)
+		done += part
+		if c.txLen < storeHeader {
 			continue
 		}
-		if size := *p32(addrOf8(&txMsg[12])); size > storePayload || *p32(addrOf8(&txMsg[4]))&ownRequest != 0 {
-			txLen = 0
+		if size := *p32(c.tx[0] + 12); size > storePayload {
+			c.txLen = 0
 			return errno(einval)
-		} else if txLen == storeHeader+int(size) {
-			txPending = true
-			outstanding++
+		} else if c.txLen == storeHeader+int(size) {
+			if !connSubmit(c) {
+				c.txLen = 0
+				return errno(einval)
+			}
 			storePump()
 		}
 	}
 	return uint64(done)
 }
 
-// ownRequestSend queues a request of the kernel's: up to two strings with a zero byte each, and a last without.
-func ownRequestSend(op uint32, a, b, last string) {
-	need := storeHeader + len(a) + len(b) + len(last) + 2
-	if storeRing == 0 || ownLen+need > len(ownMsg) {
+// txByte is where byte i of the message is.
+func (c *storeConn) txByte(i int) uintptr {
+	return c.tx[i>>12] + uintptr(i)&pageMask
+}
+
+// connSubmit makes a whole message ready to go; false if it cannot be one.
+func connSubmit(c *storeConn) bool {
+	switch *p32(c.tx[0]) {
+	case xsWatch, xsUnwatch:
+		tok := storeHeader
+		for tok < c.txLen && *p8(c.txByte(tok)) != 0 {
+			tok++
+		}
+		if tok++; tok >= c.txLen {
+			break // no token: xenstored refuses it
+		}
+		if c.txLen+tokenPrefix > storeHeader+storePayload {
+			return false
+		}
+		for i := c.txLen - 1; i >= tok; i-- {
+			*p8(c.txByte(i + tokenPrefix)) = *p8(c.txByte(i))
+		}
+		for i := 0; i < tokenPrefix; i++ {
+			*p8(c.txByte(tok + i)) = prefixByte(c.number, i)
+		}
+		c.txLen += tokenPrefix
+		*p32(c.tx[0] + 12) += tokenPrefix
+		bookErase(c)
+		if *p32(c.tx[0]) == xsWatch {
+			bookAdd(c)
+		}
+	case xsResetWatches:
+		return false // it would end the watches of the kernel and of the other files
+	case xsTransactionEnd:
+		id := *p32(c.tx[0] + 8)
+		for i := 0; i < c.nTxns; i++ {
+			if c.txns[i] == id {
+				c.nTxns--
+				c.txns[i] = c.txns[c.nTxns]
+				break
+			}
+		}
+	}
+	c.txReady = true
+	return true
+}
+
+// prefixByte is byte i of the prefix of a connection's tokens.
+func prefixByte(number uint32, i int) byte {
+	if i == tokenPrefix-1 {
+		return ':'
+	}
+	return "0123456789abcdef"[number>>(12-4*i)&15]
+}
+
+// connNext finds the connection whose message goes next, and numbers the message; for `sending`.
+func connNext() int {
+	for i := 1; i <= maxConns; i++ {
+		k := (sendTurn + i) % maxConns
+		c := &conns[k]
+		if c.state == connClosing && !c.txReady {
+			connEndOne(c)
+		}
+		if !c.txReady || c.state != connOpen && c.state != connClosing {
+			continue
+		}
+		id, ok := requestNew(k, *p32(c.tx[0] + 4))
+		if !ok {
+			return sendNone
+		}
+		*p32(c.tx[0] + 4) = id
+		c.inFlight++
+		sendTurn = k
+		return k + 1
+	}
+	return sendNone
+}
+
+// connEndOne writes the next request that ends something of a closed file; when nothing is left, the connection is free.
+func connEndOne(c *storeConn) {
+	h := c.tx[0]
+	*p32(h + 4), *p32(h + 8) = 0, 0
+	for i := range c.book {
+		page := c.book[i]
+		if page == 0 || *p32(page) == 0 {
+			continue
+		}
+		n := int(*p16(page + bookHeader))
+		for k := 0; k < n; k++ {
+			*p8(c.txByte(storeHeader + k)) = *p8(page + bookHeader + 2 + uintptr(k))
+		}
+		bookCut(page, bookHeader)
+		*p32(h), *p32(h + 12) = xsUnwatch, uint32(n)
+		c.txLen, c.txReady = storeHeader+n, true
 		return
 	}
-	h := ownLen
-	ownLen += storeHeader
-	if op == xsResetWatches {
-		ownMsg[ownLen] = 0
-		ownLen++
-	} else {
-		ownString(a, true)
-		if b != "" {
-			ownString(b, true)
-		}
-		ownString(last, false)
-	}
-	p := addrOf8(&ownMsg[h])
-	*p32(p), *p32(p + 4), *p32(p + 8), *p32(p + 12) = op, ownRequest|op, 0, uint32(ownLen-h-storeHeader)
-	if op == xsRead {
-		*p32(p + 4) |= uint32(a[0]) << 8 // tells the replies apart: 'c'ontrol, 'm'emory
-	}
-	storePump()
-}
-
-func ownString(s string, zeroed bool) {
-	for i := 0; i < len(s); i++ {
-		ownMsg[ownLen] = s[i]
-		ownLen++
-	}
-	if zeroed {
-		ownMsg[ownLen] = 0
-		ownLen++
-	}
-}
-
-// storePump moves what it can in both directions.
-func storePump() {
-	if storePumping { // a message that is being delivered leads to another
+	if c.nTxns > 0 {
+		c.nTxns--
+		*p32(h), *p32(h + 8), *p32(h + 12) = xsTransactionEnd, c.txns[c.nTxns], 2
+		*p16(h + storeHeader) = 'F'
+		c.txLen, c.txReady = storeHeader+2, true
 		return
 	}
-	storePumping = true
-	moved := false
-	for storeRing != 0 && (storeSend() || storeReceive()) {
-		moved = true
-	}
-	storePumping = false
-	if moved && storeRing != 0 {
-		eventNotify(storePort)
+	if c.inFlight == 0 {
+		connRelease(c)
 	}
 }
 
-// ringPush copies bytes to the request ring; how many it took.
-func ringPush(src uintptr, n int) int {
-	prod, cons := *p32(storeRing + storeReqProd), load32(storeRing+storeReqCons)
-	if prod-cons > storeRingSize {
-		return 0
-	}
-	n = min(n, int(storeRingSize-(prod-cons)))
-	for i := 0; i < n; i++ {
-		*p8(storeRing + uintptr((prod+uint32(i))%storeRingSize)) = *p8(src + uintptr(i))
-	}
-	if n > 0 {
-		xchg32(storeRing+storeReqProd, prod+uint32(n))
-	}
-	return n
-}
-
-func storeSend() bool {
-	// A message that is half out goes first.
-	if ownLen > 0 && txSent == 0 {
-		n := ringPush(addrOf8(&ownMsg[0])+uintptr(ownSent), ownLen-ownSent)
-		if ownSent += n; ownSent == ownLen {
-			ownLen, ownSent = 0, 0
-		}
-		return n > 0
-	}
-	if !txPending {
-		return false
-	}
-	n := ringPush(addrOf8(&txMsg[0])+uintptr(txSent), txLen-txSent)
-	if txSent += n; txSent == txLen {
-		txLen, txSent, txPending = 0, 0, false
-		if storeFile != 0 {
-			fileChanged(storeFile - 1)
+// connSend moves a part of c's message into the ring.
+func connSend(c *storeConn) bool {
+	n := ringPush(c.txByte(c.txSent), min(c.txLen-c.txSent, pageSize-c.txSent&pageMask))
+	if c.txSent += n; c.txSent == c.txLen {
+		c.txLen, c.txSent, c.txReady = 0, 0, false
+		sending = sendNone
+		if c.state == connOpen {
+			fileChanged(c.file)
 		}
 	}
 	return n > 0
 }
 
-// storeReceive takes bytes of one message from the ring; false when there is nothing or no room for it.
-func storeReceive() bool {
-	want := storeHeader
-	if rxLen >= storeHeader {
-		size := *p32(addrOf8(&rxMsg[12]))
-		if size > storePayload {
-			putString("morgana: xenstored sent a message that is too long; the connection is given up\n")
-			storeLost()
-			storeRing = 0
+// connReply gives the message in rxMsg to the file that asked.
+func connReply(id int) bool {
+	r := &requests[id]
+	c := &conns[r.conn-1]
+	h := addrOf8(&rxMsg[0])
+	if c.state == connOpen {
+		if !connRoom(c) {
 			return false
 		}
-		want += int(size)
-		if rxLen == want {
-			if !storeDeliver() {
-				return false
+		*p32(h + 4) = r.id
+		connPut(c, h, rxLen)
+		fileChanged(c.file)
+	}
+	if *p32(h) == xsTransactionStart && c.nTxns < maxConnTxns {
+		n := uint32(0)
+		for i := storeHeader; i < rxLen && rxMsg[i] >= '0' && rxMsg[i] <= '9'; i++ {
+			n = n*10 + uint32(rxMsg[i]-'0')
+		}
+		c.txns[c.nTxns] = n
+		c.nTxns++
+	}
+	r.conn = 0
+	c.inFlight--
+	return true
+}
+
+// connEvent gives the watch event in rxMsg to the file whose number its token begins with.
+func connEvent() bool {
+	if connEvents++; defective("watch-lost") && connEvents%7 == 0 {
+		return true
+	}
+	tok := storeHeader
+	for tok < rxLen && rxMsg[tok] != 0 {
+		tok++
+	}
+	if tok++; tok+tokenPrefix > rxLen {
+		return true
+	}
+	for k := range conns {
+		c := &conns[k]
+		match := c.state == connOpen
+		for i := 0; match && i < tokenPrefix; i++ {
+			match = rxMsg[tok+i] == prefixByte(c.number, i)
+		}
+		if !match {
+			continue
+		}
+		if !connRoom(c) {
+			return false
+		}
+		h := addrOf8(&rxMsg[0])
+		*p32(h + 12) -= tokenPrefix
+		connPut(c, h, tok)
+		connPut(c, h+uintptr(tok+tokenPrefix), rxLen-tok-tokenPrefix)
+		fileChanged(c.file)
+		break
+	}
+	return true
+}
+
+// bookAdd notes the watch that the message asks for. What finds no room stays with xenstored until the domain ends.
+func bookAdd(c *storeConn) {
+	n := uintptr(c.txLen - storeHeader)
+	for i := range c.book {
+		if c.book[i] == 0 {
+			if !haveRoom(1) {
+				return
 			}
-			rxLen = 0
-			return true
+			c.book[i] = directMap + allocPage()
 		}
+		page := c.book[i]
+		at := bookHeader + uintptr(*p32(page))
+		if at+2+n > pageSize {
+			continue
+		}
+		*p16(page + at) = uint16(n)
+		for k := uintptr(0); k < n; k++ {
+			*p8(page + at + 2 + k) = *p8(c.txByte(storeHeader + int(k)))
+		}
+		*p32(page) += uint32(2 + n)
+		return
 	}
-	cons, prod := *p32(storeRing + storeRspCons), load32(storeRing+storeRspProd)
-	if prod == cons || prod-cons > storeRingSize {
-		return false
-	}
-	n := min(want-rxLen, int(prod-cons))
-	for i := 0; i < n; i++ {
-		rxMsg[rxLen+i] = *p8(storeRing + storeRingSize + uintptr((cons+uint32(i))%storeRingSize))
-	}
-	xchg32(storeRing+storeRspCons, cons+uint32(n))
-	rxLen += n
-	return true
 }
 
-// storeDeliver sends a whole message where it belongs; false: the program's queue is full.
-func storeDeliver() bool {
-	h := addrOf8(&rxMsg[0])
-	op, id := *p32(h), *p32(h + 4)
-	if op == xsWatchEvent {
-		if lifeEvent(h+storeHeader, rxLen-storeHeader) {
-			return true
+// bookErase forgets the watch that the message names.
+func bookErase(c *storeConn) {
+	n := uintptr(c.txLen - storeHeader)
+	for i := range c.book {
+		page := c.book[i]
+		if page == 0 {
+			return
 		}
-	} else if id&ownRequest != 0 {
-		lifeReply(op, byte(id>>8), h+storeHeader, rxLen-storeHeader)
-		return true
-	} else if drain > 0 {
-		drain--
-		return true
+		for at := uintptr(bookHeader); at < bookHeader+uintptr(*p32(page)); at += 2 + uintptr(*p16(page + at)) {
+			same := uintptr(*p16(page + at)) == n
+			for k := uintptr(0); same && k < n; k++ {
+				same = *p8(page + at + 2 + k) == *p8(c.txByte(storeHeader + int(k)))
+			}
+			if same {
+				bookCut(page, at)
+				return
+			}
+		}
 	}
-	if storeFile == 0 {
-		return true
-	}
-	if int(outTo-outHead)+rxLen > len(outQueue) {
-		return false
-	}
-	if op != xsWatchEvent {
-		outstanding--
-	}
-	for i := 0; i < rxLen; i++ {
-		outQueue[outTo%uint64(len(outQueue))] = rxMsg[i]
-		outTo++
-	}
-	fileChanged(storeFile - 1)
-	return true
 }
 
-func storeEvent() { storePump() }
-
-// storeLost tells the program that its connection is gone; it opens the device again.
-func storeLost() {
-	rxLen, txLen, txSent, txPending, ownLen, ownSent = 0, 0, 0, false, 0, 0
-	outHead, outTo, outstanding, drain = 0, 0, 0, 0
-	if storeFile != 0 {
-		storeBroken = true
-		fileChanged(storeFile - 1)
-	}
+// bookCut removes the entry at offset at.
+func bookCut(page, at uintptr) {
+	size := 2 + uintptr(*p16(page + at))
+	end := bookHeader + uintptr(*p32(page))
+	move(page+at, page+at+size, end-at-size)
+	*p32(page) -= uint32(size)
 }

@@ -44,6 +44,7 @@ TEXT ·entry64(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	MOVL	MSR_FS_BASE, CX
 	WRMSR
 	BYTE	$0xdb; BYTE $0xe3		// fninit
+	MOVL	$0x1f80, ·mxcsrDefault(SB)	// all exceptions masked
 	LDMXCSR	·mxcsrDefault(SB)
 	PXOR	X15, X15
 	SUBQ	$16, SP

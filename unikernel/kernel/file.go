@@ -142,7 +142,7 @@ func fileRelease(i int) {
 	case kindEvtchn:
 		evtchnRelease(i)
 	case kindXenbus:
-		storeProgramGone()
+		storeClose(i)
 	case kindGntalloc, kindGntdev:
 	}
 	if f.kind == kindPipeRead || f.kind == kindPipeWrite {
@@ -199,7 +199,7 @@ func readiness(i int) uint32 {
 		}
 		return pollOut
 	case kindXenbus:
-		if storeReadable() {
+		if storeReadable(i) {
 			return pollIn | pollOut
 		}
 		return pollOut
@@ -267,7 +267,7 @@ func sysRead(t *thread, fd, buf, n uintptr) uint64 {
 	case kindEvtchn:
 		return evtchnRead(i, buf, n)
 	case kindXenbus:
-		return storeRead(buf, n)
+		return storeRead(i, buf, n)
 	}
 	return errno(einval)
 }

@@ -28,7 +28,7 @@ const (
 
 var (
 	grantFrames  [maxGrantFrames]uintptr // kernel addresses
-	grantNext    [maxGrantFrames]uintptr // a page beside each: chains of references, u64 each
+	grantNotes   [maxGrantFrames]uintptr // a page beside each: what we know of each reference, u64 each
 	nGrantFrames int
 	maxFrames    int    // what Xen allows
 	grantFree    uint32 // first free reference, 0 none
@@ -47,8 +47,14 @@ func grantEntry(ref uint32) uintptr {
 	return grantFrames[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8
 }
 
-func grantChain(ref uint32) *uint64 {
-	return p64(grantNext[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8)
+// grantChain is the reference that follows ref in its list: of free ones, or of an allocation.
+func grantChain(ref uint32) *uint32 {
+	return p32(grantNotes[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8)
+}
+
+// grantPage is the page number of what ref shares. The table's own says the same until a suspend voids it.
+func grantPage(ref uint32) *uint32 {
+	return p32(grantNotes[ref/grantsAFrame] + uintptr(ref%grantsAFrame)*8 + 4)
 }
 
 // growGrants adds a frame to the table.
@@ -70,21 +76,28 @@ func growGrants() bool {
 		return false
 	}
 	grantFrames[nGrantFrames] = directMap + f
-	grantNext[nGrantFrames] = directMap + allocPage()
+	grantNotes[nGrantFrames] = directMap + allocPage()
 	first := uint32(nGrantFrames) * grantsAFrame
 	nGrantFrames++
 	for r := first + grantsAFrame; r > max(first, firstGrant); r-- {
-		*grantChain(r - 1) = uint64(grantFree)
+		*grantChain(r - 1) = grantFree
 		grantFree = r - 1
 	}
 	return true
 }
 
-// reconnectGrants maps the table again after a suspend; what was shared is void.
+// reconnectGrants maps the table again after a suspend. What was shared and what was mapped is void: the domain and its
+// peers may have other numbers now.
 func reconnectGrants() {
 	for i := 0; i < nGrantFrames; i++ {
 		addToPhysmap(mapSpaceGrantTable, uint64(i), grantFrames[i]-directMap)
 	}
+	for i := range handlePages {
+		for k := uintptr(0); handlePages[i] != 0 && k < handlesAPage; k++ {
+			*p32(handlePages[i] + k*4) = noHandle
+		}
+	}
+	nMapped = 0
 }
 
 // grantShare makes a reference to the frame at pa; 0 when none is left.
@@ -93,13 +106,14 @@ func grantShare(dom uint16, pa uintptr, readOnly bool) uint32 {
 		return 0
 	}
 	r := grantFree
-	grantFree = uint32(*grantChain(r))
+	grantFree = *grantChain(r)
 	e := grantEntry(r)
 	fl := uint32(gtfPermit)
-	if readOnly {
+	if readOnly && !defective("write-read-only-grant") {
 		fl |= gtfReadOnly
 	}
 	*p32(e + 4) = uint32(pa >> 12)
+	*grantPage(r) = uint32(pa >> 12)
 	xchg32(e, fl|uint32(dom)<<16)
 	nShared++
 	return r
@@ -110,7 +124,7 @@ func grantEnd(r uint32) bool {
 	e := grantEntry(r)
 	for {
 		fl := uint16(load32(e))
-		if fl&(gtfReading|gtfWriting) != 0 {
+		if fl&(gtfReading|gtfWriting) != 0 && !defective("reuse-mapped-page") {
 			return false
 		}
 		if cas16(e, fl, 0) {
@@ -118,7 +132,7 @@ func grantEnd(r uint32) bool {
 		}
 	}
 	*p32(e + 4) = 0
-	*grantChain(r) = uint64(grantFree)
+	*grantChain(r) = grantFree
 	grantFree = r
 	nShared--
 	return true

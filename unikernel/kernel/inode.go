@@ -47,7 +47,7 @@ var (
 	inodePages [maxInodePage]uintptr
 	inodeHash  [512]uint32
 	freeInode  uint32 // hint
-	cwd        uint32 = rootInode
+	cwd        uint32
 )
 
 func inodeAt(i uint32) *inode {

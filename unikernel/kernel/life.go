@@ -167,7 +167,7 @@ func suspendDomain() {
 		portOwner[p] = portNone
 	}
 	for w := range portPend {
-		portPend[w] = 0
+		portPend[w], portKeep[w] = 0, 0
 	}
 	for i := range files {
 		if files[i].kind == kindEvtchn {
@@ -182,6 +182,7 @@ func suspendDomain() {
 	clockBase = stopped - nanotime()
 	lastTime = 0
 	armedFor = 0
+	setupRandom() // the same file may be restored twice
 	startLife()
 	targetFirst = 0
 }

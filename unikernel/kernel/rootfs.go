@@ -89,15 +89,13 @@ var rootEntries = [...]rootEntry{
 	{"/etc/nsswitch.conf", modeFile | 0o644, 0, "hosts: files dns\n"},
 	{"/etc/passwd", modeFile | 0o644, 0, "root:x:0:0:root:/root:/bin/sh\n"},
 	{"/etc/group", modeFile | 0o644, 0, "root:x:0:\n"},
-}
-
-// xenDevices exist on Xen only.
-var xenDevices = [...]rootEntry{
-	{"/dev/xen/evtchn", modeChar | 0o600, devEvtchn, ""},
+	{"/dev/xen/evtchn", modeChar | 0o600, devEvtchn, ""}, // from here on Xen only
 	{"/dev/xen/gntdev", modeChar | 0o600, devGntdev, ""},
 	{"/dev/xen/gntalloc", modeChar | 0o600, devGntalloc, ""},
 	{"/dev/xen/xenbus", modeChar | 0o600, devXenbus, ""},
 }
+
+const xenEntries = 4 // at the end of rootEntries
 
 // setupRoot builds the tree.
 func setupRoot() {
@@ -105,13 +103,12 @@ func setupRoot() {
 	inodeAt(root).parent = root
 	inodeAt(root).linked = 1
 	cwd = root
-	for i := range rootEntries {
-		rootAdd(&rootEntries[i])
+	n := len(rootEntries)
+	if !onXen {
+		n -= xenEntries
 	}
-	if onXen {
-		for i := range xenDevices {
-			rootAdd(&xenDevices[i])
-		}
+	for i := 0; i < n; i++ {
+		rootAdd(&rootEntries[i])
 	}
 	addArchive()
 }

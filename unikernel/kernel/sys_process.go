@@ -78,11 +78,11 @@ func sysArchPrctl(t *thread, op, a uintptr) uint64 {
 
 func sysUname(buf uintptr) uint64 {
 	var b [6 * 65]byte
-	copy(b[0:], "Linux")
-	copy(b[65:], "morgana")
-	copy(b[130:], "6.1.0-morgana")
-	copy(b[195:], "#1")
-	copy(b[260:], "x86_64")
+	for i, s := range [...]string{"Linux", "morgana", "6.1.0-morgana", "#1", "x86_64"} {
+		for k := 0; k < len(s); k++ {
+			b[i*65+k] = s[k]
+		}
+	}
 	if !userCopyOut(buf, addrOf8(&b[0]), unsafe.Sizeof(b)) {
 		return errno(efault)
 	}

@@ -63,7 +63,7 @@ var (
 	threads  [maxThreads]uintptr // *thread, one page each, kept for reuse
 	nthreads int                 // highest index in use + 1
 	nlive    uint64
-	nextTID  uint64 = 1
+	lastTID  uint64
 )
 
 func threadAt(a uintptr) *thread      { return (*thread)(unsafe.Add(nil, a)) }
@@ -86,8 +86,8 @@ func newThread() *thread {
 			continue
 		}
 		zero(threads[i], pageSize)
-		t.tid = nextTID
-		nextTID++
+		lastTID++
+		t.tid = lastTID
 		t.index = uint64(i)
 		t.state = stRunnable
 		t.slice = quantum

@@ -27,9 +27,8 @@ type vma struct {
 }
 
 var (
-	vmas    [2048]vma
-	nVMAs   int
-	mmapTop uintptr = 0x7f00_0000_0000
+	vmas  [2048]vma
+	nVMAs int
 )
 
 // vmaFind returns the index of the first range that ends above a.
@@ -50,14 +49,18 @@ func vmaFind(a uintptr) int {
 func vmaRoom() bool { return nVMAs+3 <= len(vmas) }
 
 func vmaAt(i int, v vma) {
-	copy(vmas[i+1:nVMAs+1], vmas[i:nVMAs])
+	for k := nVMAs; k > i; k-- {
+		vmas[k] = vmas[k-1]
+	}
 	vmas[i] = v
 	nVMAs++
 }
 
 func vmaDelete(i int) {
-	copy(vmas[i:nVMAs-1], vmas[i+1:nVMAs])
 	nVMAs--
+	for k := i; k < nVMAs; k++ {
+		vmas[k] = vmas[k+1]
+	}
 }
 
 // vmaRemove cuts [s, e) out of the table.
@@ -108,9 +111,12 @@ func vmaIsFree(s, e uintptr) bool {
 	return i >= nVMAs || vmas[i].start >= e
 }
 
+// mmapTop is where addresses that the program leaves to us begin, downwards.
+const mmapTop = 0x7f00_0000_0000
+
 // vmaPick finds n free bytes below mmapTop, top down; 0 if there are none.
 func vmaPick(n uintptr) uintptr {
-	end := mmapTop
+	end := uintptr(mmapTop)
 	for i := vmaFind(end); i >= 0; i-- {
 		if i < nVMAs && vmas[i].start < end {
 			end = vmas[i].start

@@ -127,13 +127,7 @@ func hvmParam(i uint64) uint64 {
 
 // eventUnmaskPort lets port deliver; it stays pending if it was.
 func eventUnmaskPort(port uint32) {
-	w := sharedInfo + 0xa00 + uintptr(port/64)*8
-	for {
-		v := *p64(w)
-		if cas64(w, v, v&^(1<<(port%64))) {
-			break
-		}
-	}
+	clearBits(sharedInfo+0xa00+uintptr(port/64)*8, 1<<(port%64))
 	hyperArgs[0] = uint64(port)
 	hyper(hvEventOp, eventUnmask, hyperArg(), 0)
 }
@@ -184,7 +178,7 @@ func takeEvents(w uintptr) {
 			case port == consolePort:
 				consoleEvent()
 			case port == storePort:
-				storeEvent()
+				storePump()
 			default:
 				userEvent(port)
 			}

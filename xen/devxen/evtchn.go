@@ -116,6 +116,7 @@ func (v *events) dispatch() {
 	defer close(v.done)
 	ports := make([]byte, 4*readPorts)
 	unmask := make([]byte, 0, len(ports))
+	seen := 0
 	for {
 		n, err := v.dev.Read(ports)
 		if err != nil {
@@ -127,6 +128,10 @@ func (v *events) dispatch() {
 		for i := 0; i+4 <= n; i += 4 {
 			port := le.Uint32(ports[i:])
 			e := v.table[xen.Port(port)]
+			if seen++; defective("events-swallowed") && seen%7 == 0 {
+				unmask = le.AppendUint32(unmask, port)
+				continue
+			}
 			if e != nil && e.deliver() {
 				unmask = le.AppendUint32(unmask, port)
 			}

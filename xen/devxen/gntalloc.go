@@ -73,6 +73,9 @@ func (g *grant) Close() error {
 	g.dom.disown(g)
 	err := syscall.Munmap(g.bytes)
 	g.bytes = nil
+	if defective("grants-kept") {
+		return nil
+	}
 	derr := g.dom.shares.use(func(fd int) error {
 		_, err := ioctl(fd, gntallocDealloc, appendIndexCount(nil, g.index, len(g.refs)))
 		return wrap(err)

@@ -44,7 +44,7 @@ func mapRefs(fd int, peer xen.DomID, refs []xen.GrantRef, access xen.Access) (in
 	}
 	index = mapIndex(req)
 	prot := syscall.PROT_READ | syscall.PROT_WRITE
-	if access == xen.ReadOnly {
+	if access == xen.ReadOnly && !defective("read-only-ignored") {
 		prot = syscall.PROT_READ
 	}
 	b, err = syscall.Mmap(fd, int64(index), len(refs)*xen.PageSize, prot, syscall.MAP_SHARED)
