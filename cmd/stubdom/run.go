@@ -124,9 +124,8 @@ func qemu(img string, memory int, args []string) error {
 // qemuCommand is QEMU with an image and what the image writes on standard output.
 func qemuCommand(ctx context.Context, img string, memory int, cmdline string) *exec.Cmd {
 	accel := "tcg"
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-		f.Close()
-		accel = "kvm:tcg"
+	if testbed.KVM() {
+		accel = "kvm"
 	}
 	return exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35,accel="+accel, "-cpu", "max", "-m", fmt.Sprint(memory), "-display", "none", "-no-reboot",
 		"-kernel", img, "-append", cmdline, "-chardev", "stdio,id=c", "-device", "isa-debugcon,iobase=0xe9,chardev=c",

@@ -18,7 +18,11 @@ type Console struct {
 	tee    io.Writer // gets a copy, nil for none
 	change chan struct{}
 	closed bool
-	in     *pipe
+
+	errors  tail // of the program that reads the terminal
+	in      *pipe
+	feed    func(io.Reader) // takes what is typed to the domain, until the reader's end
+	feeding sync.Once
 }
 
 func newConsole(tee io.Writer) *Console {
@@ -75,7 +79,10 @@ func (c *Console) String() string {
 }
 
 // Type sends s to the domain.
-func (c *Console) Type(s string) { c.in.write([]byte(s)) }
+func (c *Console) Type(s string) {
+	c.feeding.Do(func() { go c.feed(c.in) })
+	c.in.write([]byte(s))
+}
 
 // WaitFor waits until what the domain wrote matches re, and returns the match and its groups.
 func (c *Console) WaitFor(ctx context.Context, re string) ([]string, error) {
@@ -96,7 +103,7 @@ func (c *Console) WaitFor(ctx context.Context, re string) ([]string, error) {
 			return s, nil
 		}
 		if closed {
-			return nil, fmt.Errorf("the console ended without %q:\n%s", re, c)
+			return nil, fmt.Errorf("the console ended without %q:\n%s%s", re, c, c.errors.String())
 		}
 		select {
 		case <-change:

@@ -214,11 +214,21 @@ func (h *Host) attach(ctx context.Context, name string, tee io.Writer) (*Domain,
 	if d.ID, err = strconv.Atoi(strings.TrimSpace(id)); err != nil {
 		return nil, fmt.Errorf("xl domid %s: %q", name, id)
 	}
+	// xenconsoled makes the terminal in its own time; xl does not wait for long.
+	tty := fmt.Sprintf("/local/domain/%d/console/tty", d.ID)
+	wait := "until [ -n \"$(xenstore-read " + tty + " 2>/dev/null)\" ]; do sleep 0.05; done"
+	if _, err := h.Output(ctx, "sh", "-c", wait); err != nil {
+		return nil, fmt.Errorf("wait for the console of domain %s: %w", name, err)
+	}
 	run, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
+	// xl reads what is typed from a terminal only.
+	d.Console.feed = func(r io.Reader) {
+		h.Command(run, r, nil, nil, "sh", "-c", "exec cat >\"$(xenstore-read "+tty+")\"")
+	}
 	go func() {
 		defer close(d.ended)
-		h.Command(run, d.Console.in, d.Console, d.Console, "xl", "console", "-t", "pv", fmt.Sprint(d.ID))
+		h.Command(run, nil, d.Console, &d.Console.errors, "xl", "console", "-t", "pv", fmt.Sprint(d.ID))
 		d.Console.close()
 	}()
 	return d, nil

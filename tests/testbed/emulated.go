@@ -1,7 +1,6 @@
 package testbed
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -133,11 +132,8 @@ func (m *emulated) start(ctx context.Context, socket string, args []string) erro
 // qemuArgs is the machine: an AMD CPU with SVM and nested paging, by KVM only where the CPU says that it can nest.
 func qemuArgs(dir, share string, o Options) []string {
 	accel, cpu := "tcg,thread=multi", "qemu64,+svm,+npt"
-	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil && (bytes.Contains(info, []byte(" svm ")) || bytes.Contains(info, []byte(" vmx "))) {
-		if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-			f.Close()
-			accel, cpu = "kvm", "host"
-		}
+	if KVM() {
+		accel, cpu = "kvm", "host"
 	}
 	in := func(f string) string { return filepath.Join(dir, f) }
 	args := []string{
