@@ -221,6 +221,14 @@ inkernel:
 	CMPQ	·trapVec(SB), $32
 	JLT	bug
 	ANDQ	$~0x200, 16(R15)
+	// STI's shadow should keep interrupts off until HLT has begun, but may be lost in an exit to the hypervisor. HLT
+	// with IF = 0 would power the domain off: go on behind it.
+	LEAQ	·idle(SB), R14
+	INCQ	R14			// the HLT, see idle
+	CMPQ	R14, 0(R15)
+	JNE	halted
+	INCQ	0(R15)
+halted:
 	MOVQ	SP, R14
 	MOVQ	R15, SP			// the IRET frame
 	MOVQ	8(R14), R15
@@ -238,7 +246,8 @@ bug:
 	CALL	·kernelBug(SB)
 	INT	$3
 
-// func idle(): sti; hlt; cli. The interrupt's stub clears IF before it returns here.
+// func idle(): sti; hlt; cli. The interrupt's stub clears IF before it returns here. HLT must be the second byte:
+// trapCommon knows it.
 TEXT ·idle(SB),NOSPLIT,$0
 	STI
 	HLT
