@@ -2,11 +2,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+# An older Go fetches the one that go.mod asks for; Debian's does not by itself.
+export GOTOOLCHAIN ?= auto
+# Programs run in guests that have nothing else.
+export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
 QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd)
 FUZZTIME ?= 5s
+BENCHRUNS ?= 3
+BENCHTIME ?= 100ms
 
 .PHONY: help
 help: ## list the commands
@@ -18,13 +24,14 @@ setup:
 
 .PHONY: run
 run: stubdoms ## bring domains up on this Xen host, or on one booted in QEMU, and show what they do
-	$(GO) run ./cmd/demo
+	@./build/demo --images build/stubdoms
 
 .PHONY: build
 build: setup ## build the programs into build/
 	@mkdir -p build
 	$(GO) build -o build/stubdom ./cmd/stubdom
 	$(GO) build -o build/xenhost ./cmd/xenhost
+	$(GO) build -o build/demo ./cmd/demo
 
 .PHONY: stubdoms
 stubdoms: build ## build every unikernel of stubdoms/ into build/stubdoms/NAME.elf
@@ -36,8 +43,12 @@ kernel: ## build the unikernel's kernel anew and embed it
 	$(GO) generate ./unikernel/image
 
 .PHONY: xenhost
-xenhost: build ## a shell in the dom0 of an emulated Xen host
-	./build/xenhost
+xenhost: build ## a shell in the dom0 of an emulated Xen host; exit leaves
+	@./build/xenhost
+
+.PHONY: fresh
+fresh: ## make run on a fresh Debian 12 in a chroot
+	./tests/fresh/run make run
 
 .PHONY: test
 test: setup stubdoms ## every test, those against real Xen too
@@ -55,8 +66,9 @@ lint: ## gofumpt, go vet, staticcheck
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
 .PHONY: bench
-bench: setup ## benchmarks, with ratios against the peer
-	$(GO) test -run '^$$' -bench . -benchmem $(QUICK)
+bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; then Go's benchmarks
+	./build/stubdom bench --runs $(BENCHRUNS) build/stubdoms/hello.elf
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(QUICK)
 
 .PHONY: cover
 cover: ## test coverage of the quick tests

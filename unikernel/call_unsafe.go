@@ -2,6 +2,7 @@ package unikernel
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 
 	"morgana/unikernel/internal/abi"
@@ -16,6 +17,14 @@ func call(nr, a1, a2, a3 uintptr) (uintptr, error) {
 		return 0, errno
 	}
 	return r, nil
+}
+
+// clock is the kernel's monotonic clock.
+func clock() (time.Duration, error) {
+	const monotonic = 1 // CLOCK_MONOTONIC
+	var ts syscall.Timespec
+	_, err := call(syscall.SYS_CLOCK_GETTIME, monotonic, uintptr(unsafe.Pointer(&ts)), 0)
+	return time.Duration(ts.Nano()), err
 }
 
 func callInfo(in *abi.Info) (uintptr, error) {

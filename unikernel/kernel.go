@@ -48,6 +48,18 @@ func Info() Machine {
 	return Machine{Kernel: string(name), Boot: time.Duration(in.MainNS - in.BootNS), Memory: in.MaxPages * abi.Page}
 }
 
+// Uptime is the time since the kernel's first instruction; 0 on Linux.
+func Uptime() time.Duration {
+	if !Booted() {
+		return 0
+	}
+	now, err := clock()
+	if err != nil {
+		return 0
+	}
+	return now - time.Duration(info().BootNS)
+}
+
 // Stats are counters of the kernel since the domain started.
 type Stats struct {
 	Syscalls, Interrupts, Faults, Switches uint64 // calls, interrupts, page faults, changes of thread

@@ -129,22 +129,12 @@ var configCommand = &cli.Command{
 
 // config is the text of an xl configuration (xl.cfg(5)).
 func config(file, name string, memory int, onCrash string, args, extra []string) (string, error) {
-	b, err := os.ReadFile(file)
+	r, err := inspectImage(file)
 	if err != nil {
-		return "", failed(err)
+		return "", err
 	}
-	r, err := image.Inspect(b)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
-	if !r.Image {
-		return "", fmt.Errorf("%s: %w: it is a program; join it first with stubdom build --binary", file, image.ErrProgram)
-	}
-	if memory == 0 {
-		memory = r.MinimumMiB + 16
-	}
-	if memory < r.MinimumMiB {
-		return "", cli.Exit(fmt.Sprintf("config: %s needs %d MiB; give --memory %d or more", file, r.MinimumMiB, r.MinimumMiB), exitUsage)
+	if memory, err = memoryFor(r, file, memory); err != nil {
+		return "", err
 	}
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -156,7 +146,7 @@ func config(file, name string, memory int, onCrash string, args, extra []string)
 	var s strings.Builder
 	fmt.Fprintf(&s, "name = %s\ntype = \"pvh\"\nkernel = %s\nmemory = %d\nvcpus = 1\non_crash = %s\n", quoteXL(name), quoteXL(abs), memory, quoteXL(onCrash))
 	if len(args) > 0 {
-		fmt.Fprintf(&s, "cmdline = %s\n", quoteXL(quoteWords(args)))
+		fmt.Fprintf(&s, "cmdline = %s\n", quoteXL(image.Cmdline(args...)))
 	}
 	for _, e := range extra {
 		fmt.Fprintln(&s, e)
@@ -164,8 +154,32 @@ func config(file, name string, memory int, onCrash string, args, extra []string)
 	return s.String(), nil
 }
 
-// quoteWords joins arguments so that the kernel splits them again.
-func quoteWords(args []string) string { return image.Cmdline(args...) }
+// inspectImage looks into an image; a program is an error.
+func inspectImage(file string) (*image.Report, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, failed(err)
+	}
+	r, err := image.Inspect(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if !r.Image {
+		return nil, fmt.Errorf("%s: %w: it is a program; join it first with stubdom build --binary", file, image.ErrProgram)
+	}
+	return r, nil
+}
+
+// memoryFor is what the image is given, in MiB: what was asked for, or by default what it needs and 16 more.
+func memoryFor(r *image.Report, file string, memory int) (int, error) {
+	if memory == 0 {
+		return r.MinimumMiB + 16, nil
+	}
+	if memory < r.MinimumMiB {
+		return 0, cli.Exit(fmt.Sprintf("%s needs %d MiB; give --memory %d or more", file, r.MinimumMiB, r.MinimumMiB), exitUsage)
+	}
+	return memory, nil
+}
 
 // quoteXL quotes a string for xl's configuration, whose escapes are not Go's (libxl's libxlu_cfg_l.l and libxlu_cfg.c).
 func quoteXL(s string) string {

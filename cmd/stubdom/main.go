@@ -8,6 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"morgana/tests/bench"
+	"morgana/unikernel"
 	"morgana/unikernel/image"
 )
 
@@ -16,23 +18,34 @@ const (
 	exitUsage   = 2
 	exitProgram = 3 // the program cannot become a unikernel
 	exitRun     = 4 // it could not be built, started or written
+
+	exitCrash       = 7 // run: the guest crashed
+	exitInterrupted = 130
 )
 
 func main() {
+	// The program of bench's guests is this one.
+	if len(os.Args) > 1 && os.Args[1] == bench.FiguresWord {
+		figures(unikernel.Uptime(), os.Args[2:])
+		return
+	}
 	app := &cli.App{
 		Name:                 "stubdom",
 		Usage:                "make a Xen unikernel of a static Go program, look into one, run one",
 		EnableBashCompletion: true,
 		HideVersion:          true,
-		Commands:             []*cli.Command{buildCommand, inspectCommand, configCommand, runCommand},
+		Commands:             []*cli.Command{buildCommand, inspectCommand, configCommand, runCommand, benchCommand},
 		Description: `Examples:
    stubdom build ./cmd/hello -o hello.elf
    stubdom build --binary prog --file zoneinfo.zip:/usr/lib/go/lib/time/zoneinfo.zip -o prog.elf
    stubdom config hello.elf --memory 16 > hello.cfg && xl create -c hello.cfg
-   stubdom run --qemu hello.elf -- -n 3
+   stubdom run hello.elf -- -n 3
+   stubdom bench --runs 5 hello.elf
 
 Exit codes: 0 done, 2 wrong usage, 3 the program cannot become a unikernel, 4 building, writing or running failed;
-with run, the guest's own end: 0 powered off, 7 crashed or non-zero exit status.
+with run, the guest's own end: 0 powered off or asked for a reboot, 7 crashed or non-zero exit status, 130 ended
+by Ctrl-C.
+run and bench use this machine's Xen where it is a Xen host's dom0, else they boot a Xen host in QEMU.
 Shell completion: source <(stubdom completion bash).`,
 		ExitErrHandler: func(*cli.Context, error) {},
 	}

@@ -59,6 +59,9 @@ func Build(ctx context.Context, w io.Writer) (string, error) {
 	if err := installTools(ctx, w); err != nil {
 		return "", err
 	}
+	if err := buildAgent(ctx, w, agentFile(dir)); err != nil {
+		return "", err
+	}
 	switch err := verify(dir); {
 	case err == nil:
 		return dir, nil

@@ -107,3 +107,47 @@ func TestVerify(t *testing.T) {
 		t.Errorf("other recipe: %v", err)
 	}
 }
+
+// TestConsoleLogs: where xenconsoled logs guests is read from its command line.
+func TestConsoleLogs(t *testing.T) {
+	proc := t.TempDir()
+	if dir, err := consoleLogs(proc); dir != "" || err != nil {
+		t.Errorf("no processes: %q, %v", dir, err)
+	}
+	for i, c := range []struct{ cmdline, want string }{
+		{"xenconsoled", ""},
+		{"/usr/lib/xen-4.17/bin/xenconsoled\x00--log=hv\x00--log-dir=/l", ""},
+		{"grep\x00xenconsoled\x00--log=guest", ""},
+		{"/usr/sbin/xenconsoled\x00--log=guest", "/var/log/xen/console"},
+		{"xenconsoled\x00--log\x00all\x00--log-dir\x00/l", "/l"},
+		{"xenconsoled\x00--log=all\x00--log-dir=/m", "/m"},
+	} {
+		proc := filepath.Join(proc, fmt.Sprint(i))
+		if err := os.MkdirAll(filepath.Join(proc, "17"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(proc, "17", "cmdline"), []byte(c.cmdline+"\x00"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := consoleLogs(proc); got != c.want || err != nil {
+			t.Errorf("%q: %q, %v; want %q", c.cmdline, got, err, c.want)
+		}
+	}
+}
+
+// TestConsoleComplete: the log adds what the terminal lost, once.
+func TestConsoleComplete(t *testing.T) {
+	for _, c := range []struct{ terminal, log, console, copied string }{
+		{"one\r\ntw", "one\r\ntwo\r\n", "one\ntwo\n", "one\ntwo\n"},
+		{"one\n", "one\n", "one\n", "one\n"},
+		{"two\n", "one\ntwo\n", "one\ntwo\n", "two\n"}, // a restored domain: the log is older
+	} {
+		var copied bytes.Buffer
+		console := newConsole(&copied)
+		console.Write([]byte(c.terminal))
+		console.complete(c.log)
+		if console.String() != c.console || copied.String() != c.copied {
+			t.Errorf("terminal %q, log %q: console %q, copied %q", c.terminal, c.log, console, &copied)
+		}
+	}
+}

@@ -1,16 +1,17 @@
 package testbed
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -28,46 +29,73 @@ type DomainConfig struct {
 	EmulTSC   bool     // let Xen emulate the TSC; by default it is native, since emulation costs 40 µs a read here
 	Extra     []string // more lines
 	Paused    bool     // leave it paused
+
+	Output io.Writer // gets what the domain writes to its console, as it comes
 }
 
-// A Domain is a guest that a test started.
+// A Domain is a guest that was started.
 type Domain struct {
 	ID      int
-	Name    string
+	Name    string // on an own host with something added to the wanted name, so that it is unique
 	Console *Console
+	// Created is how long xl took to create it.
+	Created time.Duration
 
 	host   *Host
 	cancel context.CancelFunc
-	ended  chan struct{}
+	ended  chan struct{} // closed when the console's terminal is
+	kept   bool          // it stays after its end until Wait has read the console
 }
 
-// StockGuest is the configuration of a small stock Linux guest of the given type that runs script and powers off.
-func (h *Host) StockGuest(ctx context.Context, name, kind, script string) (DomainConfig, error) {
-	dir, err := Build(ctx, os.Stderr)
+// ShareStock puts the stock guest's files into the share, for a program in dom0 that starts one: Options.Stock there is
+// Dir here.
+func (h *Host) ShareStock() error {
+	c, err := h.StockGuest(context.Background(), "stock", "pvh", "")
+	if err != nil {
+		return err
+	}
+	for _, f := range []string{c.Kernel, c.Ramdisk} {
+		if _, err := h.put(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Files is what a stock guest gets into its file system beside what is there: names, without the leading slash, and
+// content. All are executable.
+type Files map[string][]byte
+
+// StockGuest is the configuration of a small stock Linux guest of the given type (pvh or pv) that runs a script and
+// powers off.
+func (h *Host) StockGuest(ctx context.Context, name, kind, script string, more ...Files) (DomainConfig, error) {
+	dir := h.stock
+	if dir == "" {
+		var err error
+		if dir, err = Build(ctx, h.progress); err != nil {
+			return DomainConfig{}, err
+		}
+	}
+	c := DomainConfig{
+		Name: name, Type: kind, MemoryMiB: 256, Kernel: filepath.Join(dir, fileKernel), Ramdisk: filepath.Join(dir, fileGuest),
+		Cmdline: "console=hvc0 quiet run=" + base64.StdEncoding.EncodeToString([]byte(script)),
+	}
+	if len(more) == 0 {
+		return c, nil
+	}
+	ramdisk, err := os.ReadFile(c.Ramdisk)
 	if err != nil {
 		return DomainConfig{}, err
 	}
-	return DomainConfig{
-		Name: name, Type: kind, MemoryMiB: 256, Kernel: filepath.Join(dir, fileKernel), Ramdisk: filepath.Join(dir, fileGuest),
-		Cmdline: "console=hvc0 quiet run=" + base64.StdEncoding.EncodeToString([]byte(script)),
-	}, nil
-}
-
-// put makes a file reachable in dom0 and returns its name there.
-func (h *Host) put(file string) (string, error) {
-	abs, err := filepath.Abs(file)
-	if err != nil {
-		return "", err
+	for _, files := range more {
+		var r initramfs
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			r.file(name, files[name])
+		}
+		ramdisk = r.appendTo(ramdisk)
 	}
-	if rel, err := filepath.Rel(h.Share, abs); err == nil && !strings.HasPrefix(rel, "..") {
-		return "/share/" + filepath.ToSlash(rel), nil
-	}
-	b, err := os.ReadFile(abs)
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Base(abs)
-	return "/share/" + name, os.WriteFile(filepath.Join(h.Share, name), b, 0o755)
+	c.Ramdisk = filepath.Join(h.Share, name+"-"+fileGuest)
+	return c, os.WriteFile(c.Ramdisk, ramdisk, 0o644)
 }
 
 // StartDomain starts a guest with its console attached: nothing that it writes is lost.
@@ -86,9 +114,14 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 	if memory == 0 {
 		memory = 64
 	}
+	// Without a log of what the domain writes its last words are lost, unless it stays until its console was read.
+	name, end, kept := c.Name+h.suffix, "destroy", false
+	if h.consoles == "" {
+		end, kept = "preserve", true
+	}
 	var cfg strings.Builder
-	fmt.Fprintf(&cfg, "name=%q\ntype=%q\nkernel=%q\nmemory=%d\nvcpus=1\non_crash=%q\non_reboot=%q\non_poweroff=\"destroy\"\n",
-		c.Name, or(c.Type, "pvh"), kernel, memory, or(c.OnCrash, "destroy"), or(c.OnReboot, "destroy"))
+	fmt.Fprintf(&cfg, "name=%q\ntype=%q\nkernel=%q\nmemory=%d\nvcpus=1\non_crash=%q\non_reboot=%q\non_poweroff=%q\n",
+		name, or(c.Type, "pvh"), kernel, memory, or(c.OnCrash, end), or(c.OnReboot, end), end)
 	if c.Ramdisk != "" {
 		r, err := h.put(c.Ramdisk)
 		if err != nil {
@@ -108,20 +141,24 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 	for _, l := range c.Extra {
 		fmt.Fprintln(&cfg, l)
 	}
-	file := filepath.Join(h.Share, c.Name+".cfg")
-	if err := os.WriteFile(file, []byte(cfg.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(h.Share, name+".cfg"), []byte(cfg.String()), 0o644); err != nil {
 		return nil, err
 	}
-	if _, err := h.Output(ctx, "rm", "-f", consoleLogs+"/guest-"+c.Name+".log", "/var/log/xen/xl-"+c.Name+".log"); err != nil {
+	if err := h.forget(ctx, name); err != nil {
 		return nil, err
 	}
-	if _, err := h.Output(ctx, "xl", "create", "-q", "-p", "/share/"+c.Name+".cfg"); err != nil {
-		return nil, fmt.Errorf("start domain %s: %w\n%s", c.Name, err, cfg.String())
+	h.starts(name)
+	start := time.Now()
+	if _, err := h.Output(ctx, "xl", "create", "-q", "-p", h.Path(name+".cfg")); err != nil {
+		return nil, fmt.Errorf("start domain %s: %w\n%s", name, err, cfg.String())
 	}
-	d, err := h.attach(ctx, c.Name)
+	created := time.Since(start)
+	d, err := h.attach(ctx, name, c.Output)
 	if err != nil {
 		return nil, err
 	}
+	d.Created = created
+	d.kept = kept
 	if !c.Paused {
 		if err := d.Unpause(ctx); err != nil {
 			return nil, err
@@ -130,12 +167,37 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 	return d, nil
 }
 
+// starts notes that a domain of ours begins.
+func (h *Host) starts(name string) {
+	if h.Own {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.started = append(h.started, name)
+	}
+}
+
+// xlLog is what xl's process that watches over a domain logs.
+func xlLog(name string) string { return "/var/log/xen/xl-" + name + ".log" }
+
+// forget removes the logs of a domain.
+func (h *Host) forget(ctx context.Context, name string) error {
+	rm := []string{"rm", "-f", xlLog(name)}
+	if h.consoles != "" {
+		rm = append(rm, h.consoleLog(name))
+	}
+	_, err := h.Output(ctx, rm...)
+	return err
+}
+
+// consoleLog is where xenconsoled logs what a domain writes.
+func (h *Host) consoleLog(name string) string { return h.consoles + "/guest-" + name + ".log" }
+
 // RestoreDomain starts the domain that `xl save` wrote to a file of dom0's.
 func (h *Host) RestoreDomain(ctx context.Context, name, file string) (*Domain, error) {
 	if _, err := h.Output(ctx, "xl", "restore", "-p", file); err != nil {
 		return nil, err
 	}
-	d, err := h.attach(ctx, name)
+	d, err := h.attach(ctx, name, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -143,20 +205,30 @@ func (h *Host) RestoreDomain(ctx context.Context, name, file string) (*Domain, e
 }
 
 // attach connects to the console of a paused domain.
-func (h *Host) attach(ctx context.Context, name string) (*Domain, error) {
+func (h *Host) attach(ctx context.Context, name string, tee io.Writer) (*Domain, error) {
 	id, err := h.Output(ctx, "xl", "domid", name)
 	if err != nil {
 		return nil, err
 	}
-	d := &Domain{Name: name, host: h, Console: newConsole(), ended: make(chan struct{})}
+	d := &Domain{Name: name, host: h, Console: newConsole(tee), ended: make(chan struct{})}
 	if d.ID, err = strconv.Atoi(strings.TrimSpace(id)); err != nil {
 		return nil, fmt.Errorf("xl domid %s: %q", name, id)
 	}
+	// xenconsoled makes the terminal in its own time; xl does not wait for long.
+	tty := fmt.Sprintf("/local/domain/%d/console/tty", d.ID)
+	wait := "until [ -n \"$(xenstore-read " + tty + " 2>/dev/null)\" ]; do sleep 0.05; done"
+	if _, err := h.Output(ctx, "sh", "-c", wait); err != nil {
+		return nil, fmt.Errorf("wait for the console of domain %s: %w", name, err)
+	}
 	run, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
+	// xl reads what is typed from a terminal only.
+	d.Console.feed = func(r io.Reader) {
+		h.Command(run, r, nil, nil, "sh", "-c", "exec cat >\"$(xenstore-read "+tty+")\"")
+	}
 	go func() {
 		defer close(d.ended)
-		h.Command(run, d.Console.in, d.Console, d.Console, "xl", "console", "-t", "pv", fmt.Sprint(d.ID))
+		h.Command(run, nil, d.Console, &d.Console.errors, "xl", "console", "-t", "pv", fmt.Sprint(d.ID))
 		d.Console.close()
 	}()
 	return d, nil
@@ -201,11 +273,15 @@ func (d *Domain) Wait(ctx context.Context) (string, error) {
 	reasons := map[string]string{"0": "poweroff", "1": "reboot", "2": "suspend", "3": "crash", "4": "watchdog", "5": "soft reset"}
 	re := regexp.MustCompile(fmt.Sprintf(`Domain %d has shut down, reason code (\d+)`, d.ID))
 	for {
-		log, err := d.host.Output(ctx, "sh", "-c", "cat /var/log/xen/xl-"+d.Name+".log* 2>/dev/null")
+		log, err := d.host.Output(ctx, "sh", "-c", "cat "+xlLog(d.Name)+"* 2>/dev/null")
 		if err != nil && ctx.Err() != nil {
 			return "", fmt.Errorf("domain %s did not end: %w; its console:\n%s", d.Name, ctx.Err(), d.Console)
 		}
 		if m := re.FindStringSubmatch(log); m != nil {
+			if d.kept {
+				d.Console.settle(ctx, 300*time.Millisecond)
+				return reasons[m[1]], d.Destroy(ctx)
+			}
 			// The console's end follows when the domain is destroyed.
 			select {
 			case <-d.ended:
@@ -223,117 +299,16 @@ func (d *Domain) Wait(ctx context.Context) (string, error) {
 	}
 }
 
-// consoleLogs is where xenconsoled of the test bed logs what guests write.
-const consoleLogs = "/var/log/xen/console"
-
 // lastWords completes the console from xenconsoled's log: the terminal of a domain that ends may close before it was
 // read.
 func (d *Domain) lastWords(ctx context.Context) error {
-	log, err := d.host.Output(ctx, "cat", consoleLogs+"/guest-"+d.Name+".log")
+	if d.host.consoles == "" {
+		return nil
+	}
+	log, err := d.host.Output(ctx, "cat", d.host.consoleLog(d.Name))
 	if err != nil {
 		return err
 	}
-	d.Console.mu.Lock()
-	defer d.Console.mu.Unlock()
-	d.Console.b = []byte(strings.ReplaceAll(log, "\r", ""))
+	d.Console.complete(log)
 	return nil
-}
-
-// A Console is what a domain wrote so far, and its keyboard.
-type Console struct {
-	mu     sync.Mutex
-	b      []byte
-	change chan struct{}
-	closed bool
-	in     *pipe
-}
-
-func newConsole() *Console { return &Console{change: make(chan struct{}), in: newPipe()} }
-
-// Write takes the domain's output.
-func (c *Console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.b = append(c.b, bytes.ReplaceAll(p, []byte("\r"), nil)...)
-	close(c.change)
-	c.change = make(chan struct{})
-	return len(p), nil
-}
-
-func (c *Console) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	close(c.change)
-	c.change = make(chan struct{})
-}
-
-// String is all that the domain wrote.
-func (c *Console) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return string(c.b)
-}
-
-// Type sends s to the domain.
-func (c *Console) Type(s string) { c.in.write([]byte(s)) }
-
-// WaitFor waits until what the domain wrote matches re, and returns the match and its groups.
-func (c *Console) WaitFor(ctx context.Context, re string) ([]string, error) {
-	r, err := regexp.Compile(re)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		c.mu.Lock()
-		m := r.FindSubmatch(c.b)
-		change, closed := c.change, c.closed
-		c.mu.Unlock()
-		if m != nil {
-			s := make([]string, len(m))
-			for i := range m {
-				s[i] = string(m[i])
-			}
-			return s, nil
-		}
-		if closed {
-			return nil, fmt.Errorf("the console ended without %q:\n%s", re, c)
-		}
-		select {
-		case <-change:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%q did not come: %w; the console:\n%s", re, ctx.Err(), c)
-		}
-	}
-}
-
-// pipe is an unbounded pipe, so that typing never blocks.
-type pipe struct {
-	mu   sync.Mutex
-	cond *sync.Cond
-	b    []byte
-}
-
-func newPipe() *pipe {
-	p := &pipe{}
-	p.cond = sync.NewCond(&p.mu)
-	return p
-}
-
-func (p *pipe) write(b []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.b = append(p.b, b...)
-	p.cond.Signal()
-}
-
-func (p *pipe) Read(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.b) == 0 {
-		p.cond.Wait()
-	}
-	n := copy(b, p.b)
-	p.b = p.b[n:]
-	return n, nil
 }

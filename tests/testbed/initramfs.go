@@ -53,12 +53,29 @@ func (r *initramfs) pad() {
 	}
 }
 
+// finish ends the archive and returns it, uncompressed.
+func (r *initramfs) finish() []byte {
+	r.entry("TRAILER!!!", 0, nil)
+	return r.b.Bytes()
+}
+
+// appendTo appends the archive to others, uncompressed, so that libxc leaves the whole to the guest's kernel: it would
+// unpack a ramdisk that begins and ends as a gzip file does, and stop after the first archive (xc_dom_check_gzip). The
+// kernel wants an archive's start at a multiple of 4 and skips zeros.
+func (r *initramfs) appendTo(ramdisk []byte) []byte {
+	for len(ramdisk)%4 != 0 {
+		ramdisk = append(ramdisk, 0)
+	}
+	ramdisk = append(ramdisk, r.finish()...)
+	return append(ramdisk, 0, 0, 0, 0)
+}
+
 // bytes is the finished archive, compressed.
 func (r *initramfs) bytes() []byte {
-	r.entry("TRAILER!!!", 0, nil)
+	b := r.finish()
 	var z bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&z, gzip.BestSpeed)
-	w.Write(r.b.Bytes()) // to memory: cannot fail
+	w.Write(b) // to memory: cannot fail
 	w.Close()
 	return z.Bytes()
 }

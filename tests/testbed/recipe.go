@@ -26,7 +26,7 @@ var recipe = struct {
 	UnusedDrivers []string // left out of dom0's modules: they are two thirds of them
 	ImageMiB      int
 }{
-	Format: 2,
+	Format: 3,
 	Suite:  "bookworm",
 	Packages: []string{
 		"xen-utils-4.17", "xenstore-utils", "lvm2", "kmod", "iproute2", "iputils-ping", "procps", "udev", "e2fsprogs",
@@ -39,7 +39,11 @@ var recipe = struct {
 		"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
 		"crc32c_generic", "crc16", "mbcache", "jbd2", "ext4",
 	},
-	GuestModules: []string{"crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", "xen-blkfront", "xen-netfront"},
+	// The Xen devices let a stock guest run programs of the driver layer (xen/devxen).
+	GuestModules: []string{
+		"crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", "xen-blkfront", "xen-netfront",
+		"xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs",
+	},
 	UnusedDrivers: []string{
 		"drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/net/ethernet", "drivers/infiniband",
 		"drivers/staging", "sound", "drivers/iio", "drivers/hid", "drivers/usb",

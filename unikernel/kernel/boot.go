@@ -37,7 +37,7 @@ func boot(si, tab uintptr) {
 	setupMemory(si, tab)
 	setupXen()
 	setupClock()
-	bootTime = nanotime()
+	bootTime = nanotime() - sinceBoot()
 	setupRandom()
 	setupFiles()
 	setupRoot()

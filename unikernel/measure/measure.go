@@ -8,8 +8,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-
-	"morgana/unikernel"
 )
 
 // Figure is one measured value.
@@ -30,14 +28,15 @@ func Machine(rounds int) []Figure {
 		{"goroutine switch", goroutineSwitch(rounds), "ns"},
 		{"thread switch", threadSwitch(rounds), "ns"},
 	}
-	if _, _, err := unikernel.XenVersion(); err == nil {
-		figures = append(figures, Figure{"hypercall", perOp(rounds, func() { _, _, _ = unikernel.XenVersion() }), "ns"})
+	if hypercall, done := hypercaller(); hypercall != nil {
+		figures = append(figures, Figure{"hypercall", perOp(rounds, hypercall), "ns"})
+		done()
 	}
 	late := Lateness(max(rounds/10, 10), time.Millisecond)
 	return append(figures,
-		Figure{"timer of 1 ms late, median", float64(late[len(late)/2]) / 1e3, "µs"},
-		Figure{"timer of 1 ms late, 99 of 100", float64(late[len(late)*99/100]) / 1e3, "µs"},
-		Figure{"timer of 1 ms late, worst", float64(late[len(late)-1]) / 1e3, "µs"},
+		Figure{"timer of 1 ms late, median", micro(late[len(late)/2]), "µs"},
+		Figure{"timer of 1 ms late, 99 of 100", micro(late[len(late)*99/100]), "µs"},
+		Figure{"timer of 1 ms late, worst", micro(late[len(late)-1]), "µs"},
 	)
 }
 

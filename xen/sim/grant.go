@@ -114,8 +114,10 @@ func (g *grant) Close() error {
 		}
 	}
 	if busy > 0 {
-		return &xen.Error{Op: "close", Object: fmt.Sprintf("grant %d and %d more", g.refs[0], len(g.refs)-1),
-			Err: fmt.Errorf("%d pages: %w", busy, xen.ErrInUse)}
+		return &xen.Error{
+			Op: "close", Object: fmt.Sprintf("grant %d and %d more", g.refs[0], len(g.refs)-1),
+			Err: fmt.Errorf("%d pages: %w", busy, xen.ErrInUse),
+		}
 	}
 	return nil
 }

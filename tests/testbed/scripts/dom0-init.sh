@@ -1,5 +1,5 @@
 #!/bin/bash
-# PID 1 of dom0: bring Xen's tool stack up, mount the share, run the agent, power off when it ends.
+# PID 1 of dom0: bring Xen's tool stack up, mount the share, run the agent or a shell, power off when it ends.
 export PATH=/usr/lib/xen-4.17/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=vt100
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm /run /share
@@ -13,7 +13,7 @@ for m in xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-netback xen-blkback 
 done
 ip link set lo up
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /share || echo "BED: no share"
-mkdir -p /run/xen /var/run/xenstored /var/log/xen /run/lock /var/lib/xenstored /var/lib/xen
+mkdir -p /run/xen /var/run/xenstored /var/log/xen/console /run/lock /var/lib/xenstored /var/lib/xen
 [ -r /share/.bed/environment ] && . /share/.bed/environment
 if [ "$BED_XENSTORED" != none ]; then
 	"${BED_XENSTORED:-xenstored}" --pid-file /run/xenstored.pid || echo "BED: xenstored failed"
@@ -25,7 +25,8 @@ echo "BED: up $(cut -d' ' -f1 /proc/uptime)"
 if [ -x /share/.bed/agent ]; then
 	/share/.bed/agent
 else
-	exec bash
+	# A controlling terminal, so that Ctrl-C ends a command and not the shell.
+	TERM=${BED_TERM:-vt100} setsid --ctty --wait bash -c "cd /share; stty ${BED_STTY:-sane}; exec bash" </dev/hvc0 >/dev/hvc0 2>&1
 fi
 sync
 echo o >/proc/sysrq-trigger

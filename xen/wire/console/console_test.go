@@ -9,8 +9,12 @@ func TestLayout(t *testing.T) {
 		name         string
 		offset, size int
 	}{
-		{"in", In, InSize}, {"out", Out, OutSize}, {"in_cons", InCons, 4}, {"in_prod", InProd, 4},
-		{"out_cons", OutCons, 4}, {"out_prod", OutProd, 4},
+		{"in", In, InSize},
+		{"out", Out, OutSize},
+		{"in_cons", InCons, 4},
+		{"in_prod", InProd, 4},
+		{"out_cons", OutCons, 4},
+		{"out_prod", OutProd, 4},
 	} {
 		if f.offset != at {
 			t.Errorf("%s at %d, want %d", f.name, f.offset, at)
