@@ -36,6 +36,12 @@ func BuildProgram(name, pkg string, args ...string) ([]byte, error) {
 	return build(exec.Command("go", append(a, "-o", name, pkg)...), name)
 }
 
+// BuildTest compiles the tests of the Go package pkg to the file name and returns its content.
+func BuildTest(name, pkg string, args ...string) ([]byte, error) {
+	a := append([]string{"test", "-c", "-trimpath", "-ldflags=-s -w"}, args...)
+	return build(exec.Command("go", append(a, "-o", name, pkg)...), name)
+}
+
 func build(c *exec.Cmd, name string) ([]byte, error) {
 	c.Env = linux()
 	if out, err := c.CombinedOutput(); err != nil {
