@@ -1,8 +1,10 @@
 package system
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +31,7 @@ func process(t *testing.T, h *testbed.Host, pkg string, buildArgs ...string) str
 	if _, err := image.BuildProgram(filepath.Join(h.Share, name), pkg, buildArgs...); err != nil {
 		t.Fatal(err)
 	}
-	return "/share/" + name
+	return h.Path(name)
 }
 
 // parseReport finds the suite's report, one line of JSON, in what the program wrote.
@@ -49,7 +51,7 @@ func parseReport(t *testing.T, out string) *xentest.Report {
 // dom0Leads runs the suite's initiator in dom0.
 func dom0Leads(t *testing.T, h *testbed.Host, prog string, args ...string) *xentest.Report {
 	t.Helper()
-	out, err := h.Script(within(t, 6*time.Minute), prog+" --json "+quick+" "+strings.Join(args, " ")+" 2>/share/progress.log; true")
+	out, err := h.Script(within(t, 6*time.Minute), prog+" --json "+quick+" "+strings.Join(args, " ")+" 2>"+h.Path("progress.log")+"; true")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +60,18 @@ func dom0Leads(t *testing.T, h *testbed.Host, prog string, args ...string) *xent
 		t.Fatalf("no report:\n%s%s", out, log)
 	}
 	return parseReport(t, out)
+}
+
+// dom0Follows starts the suite's responder in dom0, until the test is over.
+func dom0Follows(t *testing.T, h *testbed.Host, prog string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = h.Command(ctx, nil, io.Discard, io.Discard, append([]string{prog, "--role=responder", "--prepare"}, args...)...)
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
 }
 
 // passed wants a report of the whole suite, but for the cases of death where nobody could be killed, without failures.
@@ -124,26 +138,24 @@ func TestConformanceWithDom0(t *testing.T) {
 	})
 	t.Run("unikernel leads", func(t *testing.T) {
 		const path = "/morgana/follow"
-		if _, err := h.Script(within(t, time.Minute), "(setsid "+prog+" --role=responder --prepare --path="+path+" >/share/follow.log 2>&1 &)"); err != nil {
-			t.Fatal(err)
-		}
+		dom0Follows(t, h, prog, "--path="+path)
 		d := conformer(t, h, "leader", img, "initiator", path, "--json")
 		powersOff(t, d, 6*time.Minute)
 		passed(t, "a unikernel leads dom0", parseReport(t, d.Console.String()))
 	})
 	t.Run("deaths", func(t *testing.T) {
 		const path = "/morgana/kill"
-		cfg := fmt.Sprintf("name='victim'\ntype='pvh'\nkernel='/share/%s'\nmemory=32\nvcpus=1\ntsc_mode='native'\ncmdline='--role=responder --path=%s'\n",
-			filepath.Base(img), path)
+		cfg := fmt.Sprintf("name='morgana-victim'\ntype='pvh'\nkernel='%s'\nmemory=32\nvcpus=1\ntsc_mode='native'\ncmdline='--role=responder --path=%s'\n",
+			h.Path(filepath.Base(img)), path)
 		if err := os.WriteFile(filepath.Join(h.Share, "victim.cfg"), []byte(cfg), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.Output(within(t, time.Minute), "xl", "create", "-q", "/share/victim.cfg"); err != nil {
+		if _, err := h.Output(within(t, time.Minute), "xl", "create", "-q", h.Path("victim.cfg")); err != nil {
 			t.Fatal(err)
 		}
 		passed(t, "the unikernel dies at every step", dom0Leads(t, h, prog, "--role=initiator", "--prepare", "--path="+path, "--only=death/", "--machine=false",
-			"--kill='xl destroy victim; xl create -q /share/victim.cfg'"))
-		_, _ = h.Output(within(t, time.Minute), "xl", "destroy", "victim") // gone by itself, if the suite came to its end
+			"--kill='xl destroy morgana-victim; xl create -q "+h.Path("victim.cfg")+"'"))
+		_, _ = h.Output(within(t, time.Minute), "xl", "destroy", "morgana-victim") // gone by itself, if the suite came to its end
 	})
 }
 
@@ -213,10 +225,7 @@ func TestDefectsAreCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := "/morgana/wrong-" + c.defect
-			follow := fmt.Sprintf("(setsid %s --role=responder --prepare --path=%s --timeout=8s >/share/follow.log 2>&1 &)", good, path)
-			if _, err := h.Script(within(t, time.Minute), follow); err != nil {
-				t.Fatal(err)
-			}
+			dom0Follows(t, h, good, "--path="+path, "--timeout=8s")
 			d := conformer(t, h, "wrong-"+c.defect, file, "initiator", path, "--json", "--machine=false", "--timeout=8s", "--only="+c.only)
 			if _, err := d.Wait(within(t, 2*time.Minute)); err != nil {
 				t.Fatal(err)

@@ -60,6 +60,39 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestRebootAgain: with on_reboot="restart" the domain that reboots comes back, under another number.
+func TestRebootAgain(t *testing.T) {
+	h := host(t)
+	ctx := within(t, 2*time.Minute)
+	d, err := h.StartDomain(ctx, testbed.DomainConfig{
+		Name: "again", Kernel: unikernel(t, h, "morgana/tests/system/ticker"), MemoryMiB: 32, OnReboot: "restart",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Console.WaitFor(ctx, `tick 2 `); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Reboot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	id := strconv.Itoa(d.ID)
+	for id == strconv.Itoa(d.ID) {
+		if ctx.Err() != nil {
+			t.Fatalf("domain %d did not come back\n%s", d.ID, d.Console)
+		}
+		if out, err := h.Output(ctx, "xl", "domid", d.Name); err == nil {
+			id = strings.TrimSpace(out)
+		}
+	}
+	defer func() { _, _ = h.Output(within(t, 20*time.Second), "xl", "destroy", id) }()
+	for up := ""; !strings.Contains(up, "running"); {
+		if up, err = h.Output(ctx, "xenstore-read", "/local/domain/"+id+"/data/ticker"); err != nil && ctx.Err() != nil {
+			t.Fatalf("the domain that came back does not run: %v", ctx.Err())
+		}
+	}
+}
+
 // TestPause: a paused domain stands still, and goes on with the right time.
 func TestPause(t *testing.T) {
 	h, d := startTicker(t, "paused", "")
