@@ -155,7 +155,7 @@ func sysArenaGrant(va, dom, flags uintptr) uint64 {
 
 func sysArenaEnd(ref uintptr) uint64 {
 	for k := range arenaGrants {
-		if ref != 0 && arenaGrants[k] == uint32(ref) {
+		if ref != 0 && uintptr(arenaGrants[k]) == ref {
 			if !grantEnd(uint32(ref)) {
 				return errno(ebusy)
 			}

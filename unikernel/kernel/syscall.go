@@ -321,6 +321,9 @@ func dispatchPrivate(t *thread, nr uint64, a1, a2, a3 uintptr) uint64 {
 	case abi.SysShutdown:
 		return sysShutdown(a1)
 	case abi.SysBalloon:
+		if !onXen {
+			return errno(enosys)
+		}
 		kib := uint64(a1)
 		if have := totalPages * 4; kib < have {
 			balloon(ballooned + (have-kib)/4)
