@@ -9,7 +9,7 @@ export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
-QUICK = $(shell $(GO) list ./... | grep -v /tests/system)
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 BENCHTIME ?= 100ms
@@ -80,6 +80,6 @@ cover: ## test coverage of the quick tests
 fuzz-short: ## every fuzz target for $(FUZZTIME)
 	@for p in $$($(GO) list ./...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$p; \
 		done; \
 	done

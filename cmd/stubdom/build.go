@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -72,7 +74,26 @@ func build(c *cli.Context) error {
 		return failed(err)
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", out, layout)
+	warn(os.Stderr, program)
 	return nil
+}
+
+// warn names the system calls that the program's Go runtime makes and the kernel does not have: they may be those of a
+// newer Go. What the rest of a program makes may never be made; inspect lists it.
+func warn(w io.Writer, program []byte) {
+	r, err := image.Inspect(program)
+	if err != nil {
+		return // Join has accepted it, so there is nothing to say
+	}
+	var names []string
+	for _, c := range r.Syscalls.Missing() {
+		if slices.ContainsFunc(c.From, func(f string) bool { return strings.HasPrefix(f, "runtime.") }) {
+			names = append(names, fmt.Sprintf("%s (%d)", c.Name, c.Number))
+		}
+	}
+	if len(names) > 0 {
+		fmt.Fprintf(w, "warning: the runtime of %s asks for system calls that the kernel does not have: %s; they get ENOSYS. If the program fails to start, build it with an older Go\n", r.Go, strings.Join(names, ", "))
+	}
 }
 
 // readFiles reads what --file names: SRC:DST, directories with all that is in them.

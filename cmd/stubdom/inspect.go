@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ var inspectCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		&cli.IntFlag{Name: "packages", Value: 12, Usage: "list the `N` largest Go packages; 0 lists none"},
+		&cli.BoolFlag{Name: "syscalls", Usage: "list the system calls that the kernel serves, too"},
 	},
 	Action: inspect,
 }
@@ -65,7 +67,41 @@ func inspect(c *cli.Context) error {
 			fmt.Fprintf(w, "%s\t%d\n", p.Name, p.Bytes)
 		}
 	}
+	syscalls(w, r.Syscalls, c.Bool("syscalls"))
 	return failed(w.Flush())
+}
+
+// syscalls prints what the program's code can ask for; what the kernel serves, only if all.
+func syscalls(w io.Writer, r *image.SyscallReport, all bool) {
+	count := map[string]int{}
+	for _, c := range r.Calls {
+		count[c.Kernel]++
+	}
+	fmt.Fprintf(w, "\nsystem calls in the code: %d (%d implemented, %d refused, %d missing: those get ENOSYS if they are made)\nfound by: %s\n",
+		len(r.Calls), count[image.SyscallServed], count[image.SyscallRefused], count[image.SyscallMissing], r.Method)
+	if len(r.Computed) > 0 {
+		fmt.Fprintf(w, "number not found in: %s\n", some(r.Computed, 8))
+	}
+	shown := []string{image.SyscallMissing, image.SyscallRefused}
+	if all {
+		shown = append(shown, image.SyscallServed)
+	}
+	fmt.Fprint(w, "\ncall\tnumber\tkernel\tmade by\n")
+	for _, kind := range shown {
+		for _, c := range r.Calls {
+			if c.Kernel == kind {
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", c.Name, c.Number, c.Kernel, some(c.From, 3))
+			}
+		}
+	}
+}
+
+// some joins the first n of a list and says how many more there are.
+func some(list []string, n int) string {
+	if len(list) <= n {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:n], ", "), len(list)-n)
 }
 
 var configCommand = &cli.Command{
@@ -108,9 +144,9 @@ func config(file, name string, memory int, onCrash string, args, extra []string)
 		name = strings.TrimSuffix(filepath.Base(file), ".elf")
 	}
 	var s strings.Builder
-	fmt.Fprintf(&s, "name = %q\ntype = \"pvh\"\nkernel = %q\nmemory = %d\nvcpus = 1\non_crash = %q\n", name, abs, memory, onCrash)
+	fmt.Fprintf(&s, "name = %s\ntype = \"pvh\"\nkernel = %s\nmemory = %d\nvcpus = 1\non_crash = %s\n", quoteXL(name), quoteXL(abs), memory, quoteXL(onCrash))
 	if len(args) > 0 {
-		fmt.Fprintf(&s, "cmdline = %q\n", quoteWords(args))
+		fmt.Fprintf(&s, "cmdline = %s\n", quoteXL(quoteWords(args)))
 	}
 	for _, e := range extra {
 		fmt.Fprintln(&s, e)
@@ -146,13 +182,9 @@ func memoryFor(r *image.Report, file string, memory int) (int, error) {
 }
 
 // quoteWords joins arguments so that the kernel splits them again.
-func quoteWords(args []string) string {
-	q := make([]string, len(args))
-	for i, a := range args {
-		if a == "" || strings.ContainsAny(a, " \t\n'\"\\") {
-			a = "'" + strings.ReplaceAll(a, "'", `'"'"'`) + "'"
-		}
-		q[i] = a
-	}
-	return strings.Join(q, " ")
+func quoteWords(args []string) string { return image.Cmdline(args...) }
+
+// quoteXL quotes a string for xl's configuration, whose escapes are not Go's (libxl's libxlu_cfg_l.l and libxlu_cfg.c).
+func quoteXL(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`, "\r", `\r`).Replace(s) + `"`
 }

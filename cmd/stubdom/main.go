@@ -50,6 +50,16 @@ Shell completion: source <(stubdom completion bash).`,
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
 	app.Commands = append(app.Commands, completionCommand)
+	for _, c := range app.Commands {
+		c.OnUsageError = wrongUsage
+	}
+	app.OnUsageError = wrongUsage
+	app.Action = func(c *cli.Context) error {
+		if c.NArg() > 0 {
+			return cli.Exit(fmt.Sprintf("there is no command %q; stubdom --help lists them", c.Args().First()), exitUsage)
+		}
+		return cli.ShowAppHelp(c)
+	}
 	args := os.Args
 	if len(args) > 1 && args[len(args)-1] != "--generate-bash-completion" {
 		args = permute(app, args)
@@ -63,12 +73,12 @@ Shell completion: source <(stubdom completion bash).`,
 func exitCode(err error) int {
 	var coder cli.ExitCoder
 	switch {
-	case errors.As(err, &coder):
-		return coder.ExitCode()
 	case errors.Is(err, image.ErrProgram), errors.Is(err, image.ErrArchive):
 		return exitProgram
-	case errors.Is(err, errFailed):
+	case errors.Is(err, errFailed): // which may wrap an *exec.ExitError, an ExitCoder too
 		return exitRun
+	case errors.As(err, &coder):
+		return coder.ExitCode()
 	}
 	return exitUsage
 }
@@ -81,6 +91,15 @@ func failed(err error) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", errFailed, err)
+}
+
+// wrongUsage replaces the help text, which would go to standard output, by a line.
+func wrongUsage(c *cli.Context, err error, _ bool) error {
+	name := ""
+	if c.Command != nil && c.Command.Name != c.App.Name {
+		name = c.Command.Name + " "
+	}
+	return cli.Exit(fmt.Sprintf("%v; stubdom %s--help lists the flags", err, name), exitUsage)
 }
 
 // permute moves a command's flags before its operands, because the flag parser stops at the first operand and would

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	testqemu "morgana/tests/qemu"
 	"morgana/tests/testbed"
 )
 
@@ -123,11 +124,7 @@ func qemu(img string, memory int, args []string) error {
 
 // qemuCommand is QEMU with an image and what the image writes on standard output.
 func qemuCommand(ctx context.Context, img string, memory int, cmdline string) *exec.Cmd {
-	accel := "tcg"
-	if testbed.KVM() {
-		accel = "kvm"
-	}
-	return exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35,accel="+accel, "-cpu", "max", "-m", fmt.Sprint(memory), "-display", "none", "-no-reboot",
+	return exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35", "-accel", testqemu.Accelerator(), "-cpu", "max", "-m", fmt.Sprint(memory), "-display", "none", "-no-reboot",
 		"-kernel", img, "-append", cmdline, "-chardev", "stdio,id=c", "-device", "isa-debugcon,iobase=0xe9,chardev=c",
 		"-device", "isa-debug-exit,iobase=0xf4", "-net", "none")
 }

@@ -15,6 +15,14 @@ type node struct {
 //go:noinline
 func deref(p *node) int { return p.v[2] }
 
+func panics() {
+	var m map[string]int
+	//lint:ignore SA5000 it is to panic
+	m["x"] = 1
+}
+
+//
+//lint:ignore SA5007 the stack is to overflow
 //go:noinline
 func overflow(n int) int { return overflow(n+1) + overflow(n+2) }
 
@@ -38,7 +46,7 @@ func outOfMemory() {
 		for i := range b {
 			b[i] = 1
 		}
-		keep = append(keep, b)
+		keep = append(keep, b) //lint:ignore SA4010 memory is to run out
 	}
 }
 

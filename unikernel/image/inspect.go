@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"debug/buildinfo"
 	"debug/elf"
-	"debug/gosym"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -28,6 +27,8 @@ type Report struct {
 	Segments   []Part    `json:"segments"`
 	Files      []File    `json:"files,omitempty"`
 	Packages   []Package `json:"packages,omitempty"`
+
+	Syscalls *SyscallReport `json:"syscalls"`
 }
 
 // A Part is a segment of the file, sizes in bytes.
@@ -84,7 +85,9 @@ func Inspect(b []byte) (*Report, error) {
 	if info, err := buildinfo.Read(bytes.NewReader(b)); err == nil {
 		r.Go, r.Main = info.GoVersion, info.Path
 	}
-	r.Packages = packages(b, f)
+	fns := functions(b, f)
+	r.Packages = packages(fns)
+	r.Syscalls = syscallsOf(b, f, fns, r.Image)
 	return r, nil
 }
 
@@ -106,29 +109,11 @@ func rights(f elf.ProgFlag) string {
 	return string(s)
 }
 
-// packages sums code by Go package from the function table, which stripped programs have too. A program that has none,
-// or a damaged one, gives nothing.
-func packages(b []byte, f *elf.File) (list []Package) {
-	defer func() {
-		if recover() != nil { // debug/gosym trusts its input
-			list = nil
-		}
-	}()
-	var tab []byte
-	var text uint64
-	if s := f.Section(".gopclntab"); s != nil && f.Section(".text") != nil {
-		tab, _ = s.Data()
-		text = f.Section(".text").Addr
-	} else {
-		return nil
-	}
-	t, err := gosym.NewTable(nil, gosym.NewLineTable(tab, text))
-	if err != nil {
-		return nil
-	}
+// packages sums code by Go package.
+func packages(fns []function) (list []Package) {
 	sum := map[string]uint64{}
-	for _, fn := range t.Funcs {
-		name := fn.Name
+	for _, fn := range fns {
+		name := fn.name
 		if i := strings.LastIndexByte(name, '/'); i >= 0 {
 			if j := strings.IndexByte(name[i:], '.'); j >= 0 {
 				name = name[:i+j]
@@ -136,7 +121,7 @@ func packages(b []byte, f *elf.File) (list []Package) {
 		} else if j := strings.IndexByte(name, '.'); j > 0 {
 			name = name[:j]
 		}
-		sum[name] += fn.End - fn.Entry
+		sum[name] += fn.end - fn.start
 	}
 	for n, s := range sum {
 		list = append(list, Package{n, s})

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"morgana/unikernel/internal/abi"
 )
 
 //go:generate go run morgana/unikernel/image/mkkernel kernel.bin
@@ -27,6 +29,9 @@ const (
 	pageExec  = 1
 	pageZero  = 8 // no content
 )
+
+// maxKernel is how far above abi.KernelBase a kernel's pages may lie, in bytes.
+const maxKernel = 64 << 20
 
 type kernelPage struct {
 	vaddr uint64
@@ -70,7 +75,7 @@ func parseKernel(b []byte) (*kernel, error) {
 	data := b[n*16:]
 	for i := range n {
 		p := kernelPage{vaddr: le.Uint64(b[i*16:]), flags: le.Uint64(b[i*16+8:])}
-		if p.vaddr%4096 != 0 || p.vaddr < 1<<63 {
+		if p.vaddr%abi.Page != 0 || p.vaddr < abi.KernelBase || p.vaddr-abi.KernelBase >= maxKernel {
 			return nil, fmt.Errorf("%w: page %#x", errKernel, p.vaddr)
 		}
 		if p.flags&pageZero == 0 {

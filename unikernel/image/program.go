@@ -48,6 +48,9 @@ func parseProgram(b []byte) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Entry == abi.Base && slices.ContainsFunc(f.Progs, func(ph *elf.Prog) bool { return ph.Type == elf.PT_LOAD && ph.Vaddr >= abi.KernelBase }) {
+		return nil, bad("it is an image already; run it, or see stubdom inspect")
+	}
 	p := &program{entry: f.Entry, phnum: uint64(len(f.Progs))}
 	for _, ph := range f.Progs {
 		switch ph.Type {

@@ -138,10 +138,20 @@ func (w *walker) add(a uint64) {
 		}
 	} else if s == nil || strings.HasPrefix(s.Name, "go:") || strings.HasPrefix(s.Name, "type:") || strings.HasPrefix(s.Name, "runtime.") && s.Size > abi.Page {
 		// Strings, constants and jump tables have no symbols of their own. The kernel's strings are below maxString
-		// bytes, and all jump tables of a function lie in a symbol.
+		// bytes; a jump table is as long as its words are addresses of code.
 		w.keep[a&^(abi.Page-1)] = true
 		w.keep[(a+maxString)&^(abi.Page-1)] = true
-		return
+		for ; ; a += 8 {
+			b := w.bytes(a, 8)
+			if len(b) < 8 {
+				return
+			}
+			if to := binary.LittleEndian.Uint64(b); to < w.segments[0].vaddr || to >= w.text() {
+				return
+			}
+			w.keep[a&^(abi.Page-1)] = true
+			w.keep[(a+7)&^(abi.Page-1)] = true
+		}
 	}
 	if !w.done[s.Value] {
 		w.done[s.Value] = true

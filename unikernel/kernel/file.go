@@ -36,6 +36,7 @@ const (
 	oAppend    = 0x400
 	oNonblock  = 0x800
 	oDirectory = 0x10000
+	oNofollow  = 0x20000
 	oCloexec   = 0x80000
 
 	pollIn  = 1

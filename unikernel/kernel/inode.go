@@ -34,8 +34,9 @@ type inode struct {
 	size     uint64
 	archive  uintptr // physical address of the content, while it is the image's
 	index    uintptr // physical page of 512 entries, each a page of 512 entries, each a page of content
-	mtime    uint64
-	special  uint32 // what an open makes of it: procMaps …, or a device
+	mtime    uint64  // ns since 1970
+	atime    uint64  // what was last set, not when it was read
+	special  uint32  // what an open makes of it: procMaps …, or a device
 	nameLen  uint32
 	pages    uint64
 	name     [nameMax + 1]byte
@@ -69,6 +70,7 @@ func inodeNew(mode uint32) uint32 {
 			zero(uintptr(unsafe.Pointer(n)), inodeSize)
 			n.mode = mode
 			n.mtime = uint64(nanotime()) + wallBase()
+			n.atime = n.mtime
 			freeInode = i + 1
 			return i
 		}

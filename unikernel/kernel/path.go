@@ -12,8 +12,15 @@ type walkResult struct {
 	trailing  bool // the path ended in a slash
 }
 
-// walk resolves the program's path at va. Links are followed but for a last one.
-func walk(dirfd int32, va uintptr) (r walkResult, e uint64) {
+// Whether a symbolic link at the end of a path is followed; others are.
+const (
+	linkKeep   = iota // it is what the call is about: mkdir, unlink, rename
+	linkSlash         // only if there is a slash behind it: lstat
+	linkFollow        // open
+)
+
+// walk resolves the program's path at va.
+func walk(dirfd int32, va uintptr, follow int) (r walkResult, e uint64) {
 	n, e := userPath(va)
 	if e != 0 {
 		return r, e
@@ -34,12 +41,15 @@ func walk(dirfd int32, va uintptr) (r walkResult, e uint64) {
 		}
 		start = files[i].inode
 	}
-	return walkBytes(start, n)
+	return walkBytes(start, n, follow)
 }
 
+const maxLinks = 40 // that one path follows, as on Linux
+
 // walkBytes resolves the first n bytes of pathBuf from directory dir.
-func walkBytes(dir uint32, n int) (r walkResult, e uint64) {
+func walkBytes(dir uint32, n int, follow int) (r walkResult, e uint64) {
 	r = walkResult{dir: dir, node: dir}
+	links := 0
 	for i := 0; i < n; {
 		if pathBuf[i] == '/' {
 			r.trailing = true
@@ -63,6 +73,7 @@ func walkBytes(dir uint32, n int) (r walkResult, e uint64) {
 		i = j
 		r.trailing = false
 		if k == 1 && *p8(a) == '.' {
+			r.dir, r.name, r.nameLen = r.node, 0, 0
 			continue
 		}
 		if k == 2 && *p8(a) == '.' && *p8(a + 1) == '.' {
@@ -72,13 +83,62 @@ func walkBytes(dir uint32, n int) (r walkResult, e uint64) {
 		}
 		r.dir, r.name, r.nameLen = r.node, a, k
 		r.node = lookup(r.dir, a, k)
+		if !isLink(r.node) {
+			continue
+		}
+		for j < n && pathBuf[j] == '/' {
+			j++
+		}
+		if j < n || follow == linkFollow || follow == linkSlash && i < n {
+			if links++; links > maxLinks {
+				return r, errno(eloop)
+			}
+			if n = putTarget(r.node, i, n); n == 0 {
+				return r, errno(enametoolong)
+			}
+			i = 0
+			r.node = r.dir
+			if pathBuf[0] == '/' {
+				r.node = rootInode
+			}
+			r.dir = r.node
+		}
 	}
 	return r, 0
 }
 
+// isLink reports whether inode i is a symbolic link with a target; /proc/self/exe has none.
+func isLink(i uint32) bool {
+	return i != 0 && inodeAt(i).mode&modeType == modeLink && inodeAt(i).special == 0
+}
+
+// putTarget replaces the first i of the n bytes in pathBuf by the target of a link, and returns their new number, 0 if
+// there is no room.
+func putTarget(link uint32, i, n int) int {
+	x := inodeAt(link)
+	k := int(x.size)
+	total := k + n - i
+	if total >= len(pathBuf) {
+		return 0
+	}
+	if k > i {
+		for j := n - 1; j >= i; j-- {
+			pathBuf[j+k-i] = pathBuf[j]
+		}
+	} else {
+		move(addrOf8(&pathBuf[k]), addrOf8(&pathBuf[i]), uintptr(n-i))
+	}
+	move(addrOf8(&pathBuf[0]), x.block(0, false), uintptr(k))
+	return total
+}
+
 // resolve is walk for something that must exist.
-func resolve(dirfd int32, va uintptr) (uint32, uint64) {
-	r, e := walk(dirfd, va)
+func resolve(dirfd int32, va uintptr, follow bool) (uint32, uint64) {
+	how := linkSlash
+	if follow {
+		how = linkFollow
+	}
+	r, e := walk(dirfd, va, how)
 	if e == 0 && r.node == 0 {
 		e = errno(enoent)
 	}
@@ -89,7 +149,13 @@ func resolve(dirfd int32, va uintptr) (uint32, uint64) {
 }
 
 func sysOpen(dirfd int32, path uintptr, flags, mode uint32) uint64 {
-	r, e := walk(dirfd, path)
+	follow := linkFollow
+	if flags&(oCreate|oExcl) == oCreate|oExcl {
+		follow = linkKeep
+	} else if flags&oNofollow != 0 {
+		follow = linkSlash
+	}
+	r, e := walk(dirfd, path, follow)
 	if e != 0 {
 		return e
 	}
@@ -117,6 +183,8 @@ func sysOpen(dirfd int32, path uintptr, flags, mode uint32) uint64 {
 		return errno(eisdir)
 	case !dir && (flags&oDirectory != 0 || r.trailing):
 		return errno(enotdir)
+	case isLink(r.node):
+		return errno(eloop) // oNofollow
 	case x.mode&modeType == modeChar:
 		return openDevice(x.special, flags)
 	}
@@ -165,7 +233,7 @@ func openDevice(special, flags uint32) uint64 {
 }
 
 func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
-	r, e := walk(dirfd, path)
+	r, e := walk(dirfd, path, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -184,7 +252,7 @@ func sysMkdir(dirfd int32, path uintptr, mode uint32) uint64 {
 
 // sysUnlink removes a name; dir says that it must be a directory (rmdir).
 func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
-	r, e := walk(dirfd, path)
+	r, e := walk(dirfd, path, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -196,7 +264,9 @@ func sysUnlink(dirfd int32, path uintptr, dir bool) uint64 {
 	switch {
 	case r.node == rootInode || x.special != 0:
 		return errno(ebusy)
-	case dir && !isDir:
+	case r.nameLen == 0: // . or ..
+		return errno(einval)
+	case (dir || r.trailing) && !isDir:
 		return errno(enotdir)
 	case !dir && isDir:
 		return errno(eisdir)
@@ -213,17 +283,21 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 	if flags&^1 != 0 { // only RENAME_NOREPLACE
 		return errno(einval)
 	}
-	r, e := walk(olddir, old)
+	r, e := walk(olddir, old, linkKeep)
 	if e != 0 {
 		return e
 	}
 	if r.node == 0 {
 		return errno(enoent)
 	}
-	if r.node == rootInode || inodeAt(r.node).special != 0 {
+	if r.node == rootInode || inodeAt(r.node).special != 0 || r.nameLen == 0 {
 		return errno(ebusy)
 	}
-	w, e := walk(newdir, new)
+	isDir := inodeAt(r.node).mode&modeType == modeDir
+	if r.trailing && !isDir {
+		return errno(enotdir)
+	}
+	w, e := walk(newdir, new, linkKeep)
 	if e != 0 {
 		return e
 	}
@@ -235,9 +309,11 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 			return errno(einval) // into itself
 		}
 	}
-	isDir := inodeAt(r.node).mode&modeType == modeDir
 	if w.node == r.node {
 		return 0
+	}
+	if w.trailing && !isDir {
+		return errno(enotdir)
 	}
 	if w.node != 0 {
 		x := inodeAt(w.node)
@@ -255,8 +331,6 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 			return errno(enotempty)
 		}
 		unlink(w.node)
-	} else if w.trailing && !isDir {
-		return errno(enotdir)
 	}
 	inodeAt(r.node).refs++ // hold it over the moment without a name
 	unlink(r.node)
@@ -266,7 +340,7 @@ func sysRename(olddir int32, old uintptr, newdir int32, new uintptr, flags uint3
 }
 
 func sysChdir(path uintptr) uint64 {
-	i, e := resolve(atFDCWD, path)
+	i, e := resolve(atFDCWD, path, true)
 	if e != 0 {
 		return e
 	}
@@ -318,29 +392,71 @@ func sysGetcwd(buf, n uintptr) uint64 {
 	return uint64(k)
 }
 
-func sysAccess(dirfd int32, path uintptr) uint64 {
-	_, e := resolve(dirfd, path)
+// sysExists is what access and chown come to where everybody is root.
+func sysExists(dirfd int32, path uintptr, follow bool) uint64 {
+	_, e := resolve(dirfd, path, follow)
 	return e
 }
 
 func sysReadlink(dirfd int32, path, buf, n uintptr) uint64 {
-	i, e := resolve(dirfd, path)
+	i, e := resolve(dirfd, path, false)
 	if e != 0 {
 		return e
 	}
 	x := inodeAt(i)
-	if x.special == procExe {
-		k := uintptr(0)
-		for k < uintptr(len(programName)) && programName[k] != 0 {
-			k++
+	from, k := addrOf8(&pathBuf[0]), uintptr(1)
+	switch {
+	case x.special == procExe:
+		pathBuf[0] = '/'
+		for ; k < uintptr(len(programName)) && programName[k-1] != 0; k++ {
+			pathBuf[k] = programName[k-1]
 		}
-		k = min(k, n)
-		if !userCopyOut(buf, addrOf8(&programName[0]), k) {
-			return errno(efault)
-		}
-		return uint64(k)
+	case isLink(i):
+		from, k = x.block(0, false), uintptr(x.size)
+	default:
+		return errno(einval)
 	}
-	return errno(einval)
+	k = min(k, n)
+	if !userCopyOut(buf, from, k) {
+		return errno(efault)
+	}
+	return uint64(k)
+}
+
+// sysSymlink makes a symbolic link; its target lies in a page of its own.
+func sysSymlink(target uintptr, dirfd int32, path uintptr) uint64 {
+	n, e := userPath(target)
+	if e != 0 {
+		return e
+	}
+	i := inodeNew(modeLink | 0o777)
+	if i == 0 {
+		return errno(enospc)
+	}
+	x := inodeAt(i)
+	b := x.block(0, true)
+	if b == 0 {
+		inodeFree(i)
+		return errno(enospc)
+	}
+	move(b, addrOf8(&pathBuf[0]), uintptr(n))
+	x.size = uint64(n)
+	r, e := walk(dirfd, path, linkKeep)
+	switch {
+	case e != 0:
+	case r.node != 0:
+		e = errno(eexist)
+	case n == 0 || r.trailing:
+		e = errno(enoent)
+	case inodeAt(r.dir).special != 0:
+		e = errno(eacces)
+	}
+	if e != 0 {
+		inodeFree(i)
+		return e
+	}
+	link(i, r.dir, r.name, r.nameLen)
+	return 0
 }
 
 func sysChmod(i uint32, mode uint32) uint64 {

@@ -4,7 +4,7 @@ package main
 
 const (
 	pipeSize = pageSize
-	maxPipes = 64
+	maxPipes = 128
 )
 
 type pipe struct {

@@ -139,7 +139,7 @@ func makePath(a uintptr, n int, mode uint32) uint32 {
 		if pathBuf[k] != '/' {
 			continue
 		}
-		if r, e := walkBytes(rootInode, k); e != 0 {
+		if r, e := walkBytes(rootInode, k, linkFollow); e != 0 {
 			return 0
 		} else if r.node == 0 {
 			d := inodeNew(modeDir | 0o755)
@@ -149,7 +149,7 @@ func makePath(a uintptr, n int, mode uint32) uint32 {
 			link(d, r.dir, r.name, r.nameLen)
 		}
 	}
-	r, e := walkBytes(rootInode, n)
+	r, e := walkBytes(rootInode, n, linkFollow)
 	if e != 0 {
 		return 0
 	}

@@ -27,7 +27,7 @@ func inodeStat(i uint32, st *statBuf) {
 		st.blocks = (x.size + 511) / 512
 	}
 	st.mtime, st.mtimeNS = x.mtime/1e9, x.mtime%1e9
-	st.atime, st.atimeNS = st.mtime, st.mtimeNS
+	st.atime, st.atimeNS = x.atime/1e9, x.atime%1e9
 	st.ctime, st.ctimeNS = st.mtime, st.mtimeNS
 	if x.mode&modeType == modeChar {
 		st.rdev = 1<<8 | uint64(x.special)
@@ -53,7 +53,8 @@ func fileStat(fd uintptr, st *statBuf) uint64 {
 }
 
 const (
-	atEmptyPath = 0x1000
+	atSymlinkNofollow = 0x100
+	atEmptyPath       = 0x1000
 )
 
 // statAt finds what (dirfd, path) or, with an empty path, dirfd itself names.
@@ -65,7 +66,7 @@ func statAt(dirfd int32, path uintptr, flags uint32, st *statBuf) uint64 {
 		}
 		return fileStat(uintptr(uint32(dirfd)), st)
 	}
-	i, e := resolve(dirfd, path)
+	i, e := resolve(dirfd, path, flags&atSymlinkNofollow == 0)
 	if e != 0 {
 		return e
 	}
@@ -107,7 +108,7 @@ func sysStatx(dirfd int32, path uintptr, flags uint32, buf uintptr) uint64 {
 	b[2] = st.nlink
 	b[3] = uint64(st.gid) | uint64(st.mode&0xffff)<<32
 	b[4], b[5], b[6] = st.ino, st.size, st.blocks
-	b[8], b[9] = st.mtime, st.mtimeNS
+	b[8], b[9] = st.atime, st.atimeNS
 	b[12], b[13] = st.mtime, st.mtimeNS
 	b[14], b[15] = st.mtime, st.mtimeNS
 	b[17] = 1 << 32 // dev major 0 minor 1
@@ -115,6 +116,61 @@ func sysStatx(dirfd int32, path uintptr, flags uint32, buf uintptr) uint64 {
 		return errno(efault)
 	}
 	return 0
+}
+
+// sysUtimensat sets the times of what (dirfd, path) or, without a path, dirfd itself names.
+func sysUtimensat(dirfd int32, path, times uintptr, flags uint32) uint64 {
+	var i uint32
+	if path != 0 {
+		var e uint64
+		if i, e = resolve(dirfd, path, flags&atSymlinkNofollow == 0); e != 0 {
+			return e
+		}
+	} else {
+		f := fileOf(uintptr(uint32(dirfd)))
+		if f < 0 {
+			return errno(ebadf)
+		}
+		if files[f].kind != kindInode {
+			return 0
+		}
+		i = files[f].inode
+	}
+	x := inodeAt(i)
+	a, e := fileTime(times, 0, x.atime)
+	if e != 0 {
+		return e
+	}
+	m, e := fileTime(times, 16, x.mtime)
+	if e != 0 {
+		return e
+	}
+	x.atime, x.mtime = a, m
+	return 0
+}
+
+// fileTime is the time in the struct timespec at va+off, or now without va; what was stays with UTIME_OMIT. Times before
+// 1970 become 1970.
+func fileTime(va, off uintptr, was uint64) (uint64, uint64) {
+	const now, omit = 0x3fffffff, 0x3ffffffe // UTIME_NOW, UTIME_OMIT
+	ns := uint64(now)
+	var s uint64
+	if va != 0 {
+		var ok, ok2 bool
+		s, ok = userLoad64(va + off)
+		if ns, ok2 = userLoad64(va + off + 8); !ok || !ok2 {
+			return 0, errno(efault)
+		}
+	}
+	switch {
+	case ns == now:
+		return uint64(nanotime()) + wallBase(), 0
+	case ns == omit:
+		return was, 0
+	case ns >= 1e9:
+		return 0, errno(einval)
+	}
+	return uint64(max(int64(s), 0))*1e9 + ns, 0
 }
 
 func sysLseek(fd uintptr, off int64, whence uintptr) uint64 {

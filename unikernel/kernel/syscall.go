@@ -29,8 +29,10 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		return sysOpen(atFDCWD, a1, uint32(a2), uint32(a3))
 	case 3: // close
 		return sysClose(a1)
-	case 4, 6: // stat, lstat
+	case 4: // stat
 		return sysStatAt(atFDCWD, a1, a2, 0)
+	case 6: // lstat
+		return sysStatAt(atFDCWD, a1, a2, atSymlinkNofollow)
 	case 5: // fstat
 		return sysFstat(a1, a2)
 	case 7: // poll
@@ -67,7 +69,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 20: // writev
 		return sysVector(t, a1, a2, a3, true)
 	case 21: // access
-		return sysAccess(atFDCWD, a1)
+		return sysExists(atFDCWD, a1, true)
 	case 22: // pipe
 		return sysPipe(a1, 0)
 	case 24: // sched_yield
@@ -107,7 +109,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 73, 74, 75, 162, 306: // flock, fsync, fdatasync, sync, syncfs
 		return 0
 	case 76: // truncate
-		i, e := resolve(atFDCWD, a1)
+		i, e := resolve(atFDCWD, a1, true)
 		if e != 0 {
 			return e
 		}
@@ -135,10 +137,14 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		return sysUnlink(atFDCWD, a1, true)
 	case 87: // unlink
 		return sysUnlink(atFDCWD, a1, false)
-	case 89: // readlink: /proc/self/exe
+	case 88: // symlink
+		return sysSymlink(a1, atFDCWD, a2)
+	case 266: // symlinkat
+		return sysSymlink(a1, int32(a2), a3)
+	case 89: // readlink
 		return sysReadlink(atFDCWD, a1, a2, a3)
 	case 90: // chmod
-		i, e := resolve(atFDCWD, a1)
+		i, e := resolve(atFDCWD, a1, true)
 		if e != 0 {
 			return e
 		}
@@ -152,8 +158,15 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 			return 0
 		}
 		return sysChmod(files[i].inode, uint32(a2))
-	case 92, 93, 94, 260: // chown, fchown, lchown, fchownat: everybody is root
+	case 92, 94: // chown, lchown: everybody is root
+		return sysExists(atFDCWD, a1, nr == 92)
+	case 93: // fchown: everybody is root
+		if fileOf(a1) < 0 {
+			return errno(ebadf)
+		}
 		return 0
+	case 260: // fchownat: everybody is root
+		return sysExists(int32(a1), a2, a5&atSymlinkNofollow == 0)
 	case 95: // umask
 		return 0o22
 	case 96: // gettimeofday
@@ -164,7 +177,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		return sysGetrusage(a2)
 	case 99: // sysinfo
 		return sysSysinfo(a1)
-	case 102, 104, 107, 108: // getuid, getgid, geteuid, getegid
+	case 102, 104, 107, 108, 115: // getuid, getgid, geteuid, getegid, getgroups
 		return 0
 	case 105, 106, 109, 112, 113, 114, 117, 119: // setuid and its kin
 		return 0
@@ -234,13 +247,13 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 	case 267: // readlinkat
 		return sysReadlink(int32(a1), a2, a3, a4)
 	case 268, 452: // fchmodat, fchmodat2
-		i, e := resolve(int32(a1), a2)
+		i, e := resolve(int32(a1), a2, true)
 		if e != 0 {
 			return e
 		}
 		return sysChmod(i, uint32(a3))
 	case 269, 439: // faccessat, faccessat2
-		return sysAccess(int32(a1), a2)
+		return sysExists(int32(a1), a2, true)
 	case 271: // ppoll
 		timeout := int64(-1)
 		if a3 != 0 && t.pollUntil == 0 {
@@ -252,7 +265,7 @@ func dispatch(t *thread, nr uint64, a1, a2, a3, a4, a5, a6 uintptr) uint64 {
 		}
 		return sysPoll(t, a1, a2, timeout)
 	case 280: // utimensat
-		return 0
+		return sysUtimensat(int32(a1), a2, a3, uint32(a4))
 	case 281: // epoll_pwait
 		return sysEpollWait(t, a1, a2, a3, millis(a4))
 	case 290: // eventfd2
@@ -327,7 +340,7 @@ func refuse(nr uint64) uint64 {
 		return errno(eperm)
 	case 61, 247: // wait4, waitid: no children
 		return errno(echild)
-	case 86, 88, 265, 266: // link, symlink, linkat, symlinkat
+	case 86, 265: // link, linkat: a file has one name
 		return errno(eperm)
 	case 133, 259: // mknod, mknodat
 		return errno(eperm)

@@ -346,6 +346,14 @@ func badRefsR(ctx context.Context, s *Session) error {
 		if err := expect(c.what, err, xen.ErrBadGrant); err != nil {
 			return err
 		}
+		// A copy fails for its own reason, and says so of the operation.
+		op := []xen.CopyOp{{Peer: s.Peer, Ref: c.refs[0], Local: make([]byte, 16)}}
+		if err := refused("copy instead of "+c.what, s.Dom.Copy(op)); err != nil {
+			return err
+		}
+		if op[0].Err == nil {
+			return fmt.Errorf("copy instead of %s: the operation's own error is nil", c.what)
+		}
 	}
 	for _, n := range []int{0, 1025} {
 		_, err := s.Map(make([]xen.GrantRef, n), xen.ReadOnly)

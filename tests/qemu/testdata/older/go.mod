@@ -1,0 +1,3 @@
+module morgana/tests/older
+
+go 1.23
