@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"morgana/tests/qemu"
 	"morgana/tests/testbed/internal/wire"
 )
 
@@ -132,7 +133,7 @@ func (m *emulated) start(ctx context.Context, socket string, args []string) erro
 // qemuArgs is the machine: an AMD CPU with SVM and nested paging, by KVM only where the CPU says that it can nest.
 func qemuArgs(dir, share string, o Options) []string {
 	accel, cpu := "tcg,thread=multi", "qemu64,+svm,+npt"
-	if KVM() {
+	if qemu.Accelerator() == "kvm" {
 		accel, cpu = "kvm", "host"
 	}
 	in := func(f string) string { return filepath.Join(dir, f) }

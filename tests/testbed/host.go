@@ -193,21 +193,6 @@ func (h *Host) Close() error {
 	return err
 }
 
-// KVM reports whether this machine has an emulator's help that can run Xen, or anything unusual. /dev/kvm may be there
-// and be useless; only the CPU's flags say that it is not.
-func KVM() bool {
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil || !bytes.Contains(info, []byte(" svm ")) && !bytes.Contains(info, []byte(" vmx ")) {
-		return false
-	}
-	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return true
-}
-
 // sweep removes what this host's domains left on an own host.
 func (h *Host) sweep() error {
 	h.mu.Lock()

@@ -47,7 +47,7 @@ var (
 	ownLen, ownSent int
 
 	sending      int // whose message is on its way into the ring: a connection's index + 1, or one of send…
-	sendTurn     int        // the connection that sent last
+	sendTurn     int // the connection that sent last
 	requests     [maxRequests]request
 	requestTurn  int
 	storePumping bool
