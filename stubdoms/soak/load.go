@@ -236,7 +236,8 @@ func (g *guest) storeTraffic(ctx context.Context, worker int) error {
 	value := strings.Repeat("x", rand.IntN(1500)) + fmt.Sprint(rand.Uint64())
 	write := func(s interface {
 		Write(context.Context, string, string) error
-	}) error {
+	},
+	) error {
 		return s.Write(ctx, key, value)
 	}
 	var err error
