@@ -29,7 +29,7 @@ import (
 
 func main() {
 	images := flag.String("images", "build/stubdoms", "directory with the images that make stubdoms makes")
-	timeout := flag.Duration("timeout", 10*time.Minute, "give up after this")
+	timeout := flag.Duration("timeout", 15*time.Minute, "give up after this")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
@@ -86,9 +86,9 @@ func run(ctx context.Context, image string) (_ *summary, err error) {
 	lines := newLines()
 	for _, d := range []*testbed.DomainConfig{
 		{Name: "responder", Cmdline: "--role=responder"},
-		{Name: "initiator", Cmdline: "--role=initiator --json", Output: lines},
+		{Name: "initiator", Cmdline: "--role=initiator --json --rounds=200", Output: lines},
 	} {
-		d.Kernel, d.MemoryMiB, d.Cmdline = image, 96, d.Cmdline+" --path="+path
+		d.Kernel, d.MemoryMiB, d.Cmdline = image, 96, d.Cmdline+" --timeout=3m --path="+path // a busy machine is slow
 		domain, err := h.StartDomain(ctx, *d)
 		if err != nil {
 			return nil, err

@@ -18,7 +18,7 @@ type control struct {
 }
 
 const (
-	privcmdHypercall = 48<<16 | 'P'<<8 | 0 // Linux, include/uapi/xen/privcmd.h
+	privcmdHypercall = 48<<16 | 'P'<<8 // number 0; Linux, include/uapi/xen/privcmd.h
 	hypervisorDomctl = 36
 	domctlUnpause    = 4
 	domctlInfo       = 5

@@ -64,7 +64,7 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 	if err := os.MkdirAll(bed, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(bed, bedEnvironment), []byte("BED_XENSTORED="+o.Xenstored+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(bed, bedEnvironment), []byte(environment(o)), 0o644); err != nil {
 		return err
 	}
 	agent, err := os.ReadFile(agentFile(dir))
@@ -81,6 +81,23 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 	h.BootTime = time.Since(start)
 	return h.checkClock(ctx)
 }
+
+// environment is what dom0's init sources before it starts the tool stack.
+//
+// Xen extrapolates each CPU's time from that CPU's TSC, by a scale that it measures again and again. On a busy machine
+// the emulator stops in the midst, the scales are wrong, and the CPUs' times drift apart by up to a minute. A virtual
+// CPU that moves to the CPU which is behind sees its clock stand still until that has caught up: no timer fires. So none
+// moves: dom0 is pinned (pinned), guests have the CPUs that are left, by default one.
+func environment(o Options) string {
+	env := "BED_XENSTORED=" + o.Xenstored + "\n"
+	if pinned(o) {
+		env += fmt.Sprintf("echo 'vm.cpumask=\"%d-%d\"' >>/etc/xen/xl.conf\n", o.Dom0CPUs, o.CPUs-1)
+	}
+	return env
+}
+
+// pinned reports whether dom0 has CPUs of its own.
+func pinned(o Options) bool { return o.CPUs > o.Dom0CPUs }
 
 // start starts QEMU and waits for the agent.
 func (m *emulated) start(ctx context.Context, socket string, args []string) error {
@@ -136,11 +153,15 @@ func qemuArgs(dir, share string, o Options) []string {
 	if qemu.Accelerator() == "kvm" {
 		accel, cpu = "kvm", "host"
 	}
+	xenArgs := o.XenArgs
+	if pinned(o) {
+		xenArgs += " dom0_vcpus_pin"
+	}
 	in := func(f string) string { return filepath.Join(dir, f) }
 	args := []string{
 		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprintf("%dM", o.MemoryMiB),
 		"-display", "none", "-no-reboot", "-monitor", "none", "-net", "none",
-		"-kernel", in(fileXen), "-append", fmt.Sprintf("console=com1 com1=115200,8n1 dom0_mem=%dM,max:%dM dom0_max_vcpus=%d loglvl=warning guest_loglvl=all %s", o.Dom0MemoryMiB, o.Dom0MemoryMiB, o.Dom0CPUs, o.XenArgs),
+		"-kernel", in(fileXen), "-append", fmt.Sprintf("console=com1 com1=115200,8n1 dom0_mem=%dM,max:%dM dom0_max_vcpus=%d loglvl=warning guest_loglvl=all %s", o.Dom0MemoryMiB, o.Dom0MemoryMiB, o.Dom0CPUs, xenArgs),
 		"-initrd", in(fileKernel) + " console=hvc0 quiet," + in(fileInitrd),
 		"-drive", "file=" + in(fileDom0) + ",if=virtio,format=raw,snapshot=on",
 		"-virtfs", "local,path=" + share + ",mount_tag=share,security_model=none",
@@ -282,11 +303,11 @@ func Shell(ctx context.Context, o Options) error {
 		return err
 	}
 	os.Remove(filepath.Join(bed, bedAgent))
-	environment := "BED_XENSTORED=" + o.Xenstored + "\n"
+	env := environment(o)
 	if ws, err := unix.IoctlGetWinsize(int(os.Stdin.Fd()), unix.TIOCGWINSZ); err == nil && ws.Row > 0 {
-		environment += fmt.Sprintf("BED_STTY='rows %d cols %d'\nBED_TERM='xterm'\n", ws.Row, ws.Col)
+		env += fmt.Sprintf("BED_STTY='rows %d cols %d'\nBED_TERM='xterm'\n", ws.Row, ws.Col)
 	}
-	if err := os.WriteFile(filepath.Join(bed, bedEnvironment), []byte(environment), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(bed, bedEnvironment), []byte(env), 0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.Progress, "xenhost: booting; %s here is %s there; exit leaves and powers off\n", share, shareDir)

@@ -33,6 +33,23 @@ func setupClock() {
 	wallFixed = cmosTime()
 }
 
+// sinceBoot is the time since the kernel's first instruction by the TSC alone, in ns. Before that instruction there is
+// no clock to read.
+func sinceBoot() int64 {
+	if !onXen {
+		return nanotime()
+	}
+	p := sharedInfo + timeInfo
+	d, mul, shift := rdtsc()-tscAtBoot, uint64(*p32(p + 24)), int8(*p8(p + 28))
+	if shift >= 0 {
+		d <<= uint(shift)
+	} else {
+		d >>= uint(-shift)
+	}
+	hi, lo := bits.Mul64(d, mul)
+	return int64(hi<<32 | lo>>32)
+}
+
 // calibrate finds tscKHz: PIT channel 2 counts 10 ms. A host that stops the CPU while the count is started or its end is
 // seen would falsify it, so both moments are bracketed and the count repeated until they are short.
 func calibrate() {
@@ -54,23 +71,6 @@ func calibrate() {
 			return
 		}
 	}
-}
-
-// sinceBoot is the time since the kernel's first instruction by the TSC alone, in ns. Before that instruction there is
-// no clock to read.
-func sinceBoot() int64 {
-	if !onXen {
-		return nanotime()
-	}
-	p := sharedInfo + timeInfo
-	d, mul, shift := rdtsc()-tscAtBoot, uint64(*p32(p + 24)), int8(*p8(p + 28))
-	if shift >= 0 {
-		d <<= uint(shift)
-	} else {
-		d >>= uint(-shift)
-	}
-	hi, lo := bits.Mul64(d, mul)
-	return int64(hi<<32 | lo>>32)
 }
 
 // nanotime is the monotonic clock in ns.

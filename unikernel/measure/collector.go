@@ -9,8 +9,8 @@ import (
 
 // node is what Collector allocates: with pointers, so that the collector has to follow them.
 type node struct {
-	left, right *node
-	payload     [6]uint64
+	left *node
+	_    [7]uint64
 }
 
 // Collector measures Go's memory: what an object takes to allocate under a working collector, and for how long the

@@ -21,8 +21,8 @@ func hypercaller() (hypercall func(), done func() error) {
 	// struct privcmd_hypercall (Linux, include/uapi/xen/privcmd.h)
 	type call struct{ op, arg0, arg1, arg2, arg3, arg4 uint64 }
 	const (
-		request    = unsafe.Sizeof(call{})<<16 | 'P'<<8 | 0
-		xenVersion = 17 // __HYPERVISOR_xen_version, XENVER_version
+		request    = unsafe.Sizeof(call{})<<16 | 'P'<<8 // number 0
+		xenVersion = 17                                 // __HYPERVISOR_xen_version, XENVER_version
 	)
 	c := &call{op: xenVersion}
 	fd := f.Fd()
