@@ -12,6 +12,7 @@ SYSTEM := ./tests/system/...
 QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
+SOAK ?= 30m
 BENCHTIME ?= 100ms
 
 .PHONY: help
@@ -52,8 +53,15 @@ fresh: ## make run on a fresh Debian 12 in a chroot
 
 .PHONY: test
 test: setup stubdoms ## every test, those against real Xen too
+	@rm -rf build/reports
 	$(GO) vet ./...
-	$(GO) test -timeout 30m ./...
+	$(GO) test -timeout 20m $(QUICK)
+	$(GO) test -count=1 -p 1 -timeout 45m ./tests/gostd $(SYSTEM)
+	@cat build/reports/*.txt
+
+.PHONY: soak
+soak: setup ## half an hour of everything at once on real Xen (SOAK=$(SOAK))
+	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak' ./tests/system
 
 .PHONY: test-short
 test-short: ## the tests of the inner loop, under a minute
