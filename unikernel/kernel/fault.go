@@ -38,7 +38,9 @@ func pageFault(addr uintptr, err uint64) bool {
 	switch {
 	case old&pteP != 0:
 		if err&faultWrite == 0 || old&pteW != 0 {
-			return old&pteP != 0 && err&faultPresent == 0 // a stale TLB entry
+			// The entry allows it, so the CPU went by an older one: rights that grow need no flush (SDM vol. 3, 4.10.4.3).
+			invlpg(va)
+			return err&faultFetch == 0 || old&pteNX == 0
 		}
 		if v.kind != vmaImage || old&pteShared == 0 {
 			return false
