@@ -33,21 +33,25 @@ func soak(t *testing.T, name, cmdline string, length time.Duration) (guest, dom0
 	t.Helper()
 	h := host(t)
 	prog := process(t, h, soakProgram)
-	ctx := within(t, length+5*time.Minute)
-	d, err := h.StartDomain(ctx, testbed.DomainConfig{Name: name, Kernel: unikernel(t, h, soakProgram), MemoryMiB: 128, Cmdline: cmdline})
-	if err != nil {
-		t.Fatal(err)
+	img := unikernel(t, h, soakProgram)
+	for try := 1; ; try++ {
+		ctx := within(t, length+5*time.Minute)
+		d, err := h.StartDomain(ctx, testbed.DomainConfig{Name: name, Kernel: img, MemoryMiB: 128, Cmdline: cmdline})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dom0, dom0Err := h.Output(ctx, prog, "--role=dom0", "--domain="+strconv.Itoa(d.ID), "--for="+length.String())
+		reason, err := d.Wait(ctx)
+		guest = d.Console.String()
+		switch {
+		case err == nil && reason == "poweroff" && dom0Err == nil && strings.Contains(guest, "soak: all is well"):
+			return guest, dom0
+		case d.EmulatorFault(ctx) && try < 3:
+			t.Logf("the emulator failed in try %d; again", try)
+			continue
+		}
+		t.Fatalf("the guest ended with %q, %v; want poweroff; dom0's half: %v\n%s", reason, err, dom0Err, guest)
 	}
-	dom0, err = h.Output(ctx, prog, "--role=dom0", "--domain="+strconv.Itoa(d.ID), "--for="+length.String())
-	if err != nil {
-		t.Errorf("dom0's half: %v\n%s", err, d.Console)
-	}
-	reason, err := d.Wait(ctx)
-	guest = d.Console.String()
-	if err != nil || reason != "poweroff" || !strings.Contains(guest, "soak: all is well") {
-		t.Fatalf("the guest ended with %q, %v; want poweroff\n%s", reason, err, guest)
-	}
-	return guest, dom0
 }
 
 // TestSoak: everything at once, and nothing is lost, hangs or grows.

@@ -151,3 +151,21 @@ func TestConsoleComplete(t *testing.T) {
 		}
 	}
 }
+
+// Only a dump with Xen's own code segment is the emulator's fault.
+func TestEmulatorFault(t *testing.T) {
+	const log = `(XEN) d319v0 Triple fault - invoking HVM shutdown action 1
+(XEN) *** Dumping Dom319 vcpu#0 state: ***
+(XEN) RIP:    e008:[<ffff82d040204505>]
+(XEN) ds: 0000   es: 0000   fs: 0000   gs: 0000   ss: 0000   cs: e008
+(XEN) d320v0 Triple fault - invoking HVM shutdown action 1
+(XEN) *** Dumping Dom320 vcpu#0 state: ***
+(XEN) RIP:    0008:[<ffffffff80063000>]
+(XEN) ds: 0000   es: 0000   fs: 0000   gs: 0000   ss: 0010   cs: 0008
+`
+	for id, want := range map[int]bool{319: true, 320: false, 31: false, 321: false} {
+		if got := emulatorFault(log, id); got != want {
+			t.Errorf("domain %d: %v, want %v", id, got, want)
+		}
+	}
+}

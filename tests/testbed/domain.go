@@ -299,6 +299,20 @@ func (d *Domain) Wait(ctx context.Context) (string, error) {
 	}
 }
 
+// EmulatorFault reports whether it was the emulator that ended the domain, with reason reboot: QEMU's SVM, now and then
+// under load, enters a guest with the registers of Xen, and the triple fault that follows is not the guest's. Xen's dump
+// tells: the guest's code segment is Xen's own (e008), which no guest can load.
+func (d *Domain) EmulatorFault(ctx context.Context) bool {
+	log, err := d.host.Output(ctx, "xl", "dmesg")
+	return err == nil && emulatorFault(log, d.ID)
+}
+
+func emulatorFault(log string, id int) bool {
+	_, after, found := strings.Cut(log, fmt.Sprintf("d%dv0 Triple fault", id))
+	dump, _, _ := strings.Cut(after, "Triple fault") // another domain's
+	return found && strings.Contains(dump, "cs: e008")
+}
+
 // lastWords completes the console from xenconsoled's log: the terminal of a domain that ends may close before it was
 // read.
 func (d *Domain) lastWords(ctx context.Context) error {
