@@ -203,13 +203,16 @@ func TestDefectsAreCaught(t *testing.T) {
 			caught(t, "devxen", c.defect, dom0Leads(t, h, bad, "--role=both", "--prepare", "--path=/morgana/wrong", "--timeout=8s", "--only="+c.only, "--machine=false"))
 		})
 	}
-	for _, c := range []struct{ defect, only string }{
-		{"lose-events", "event/bind"},
-		{"write-read-only-grant", "grant/read-only"},
-		{"reuse-mapped-page", "grant/revoke-mapped"},
-		{"dirty-pages", "grant/map"},
-		{"watch-lost", "store/watch-order"},
-		{"copy-unchecked", "grant/bad-refs"},
+	for _, c := range []struct {
+		defect, only string
+		follows      bool // the side that is wrong is the responder
+	}{
+		{"lose-events", "event/bind", false},
+		{"write-read-only-grant", "grant/read-only", false},
+		{"reuse-mapped-page", "grant/revoke-mapped", false},
+		{"dirty-pages", "grant/map", false},
+		{"watch-lost", "store/watch-order", false},
+		{"copy-unchecked", "grant/bad-refs", true},
 	} {
 		t.Run("kernel "+c.defect, func(t *testing.T) {
 			kernel, err := image.BuildDefective(filepath.Join(t.TempDir(), "kernel"), c.defect)
@@ -225,6 +228,12 @@ func TestDefectsAreCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := "/morgana/wrong-" + c.defect
+			if c.follows {
+				d := conformer(t, h, "wrong-"+c.defect, file, "responder", path, "--timeout=8s")
+				caught(t, "kernel", c.defect, dom0Leads(t, h, good, "--role=initiator", "--prepare", "--path="+path, "--machine=false", "--timeout=8s", "--only="+c.only))
+				powersOff(t, d, time.Minute)
+				return
+			}
 			dom0Follows(t, h, good, "--path="+path, "--timeout=8s")
 			d := conformer(t, h, "wrong-"+c.defect, file, "initiator", path, "--json", "--machine=false", "--timeout=8s", "--only="+c.only)
 			if _, err := d.Wait(within(t, 2*time.Minute)); err != nil {
