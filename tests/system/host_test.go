@@ -102,21 +102,11 @@ func TestXenLog(t *testing.T) {
 	}
 }
 
-// static builds package pkg as an ordinary static program in the host's share and returns its name in dom0.
-func static(t *testing.T, h *testbed.Host, pkg string) string {
-	t.Helper()
-	name := filepath.Base(pkg)
-	if _, err := image.BuildProgram(filepath.Join(h.Share, name), pkg); err != nil {
-		t.Fatal(err)
-	}
-	return h.Path(name)
-}
-
 // TestOwnHost: inside of a dom0, package testbed uses the Xen that it is on: the same consoles and reasons, with
 // xenconsoled's logs and without, and it leaves the host's other domains alone.
 func TestOwnHost(t *testing.T) {
 	h, bystander := startTicker(t, "panic", "") // a name that ownhost uses too
-	prog := static(t, h, "morgana/tests/system/ownhost")
+	prog := process(t, h, "morgana/tests/system/ownhost")
 	if err := h.ShareStock(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 // is the domain's end, Ctrl-C destroys it.
 func TestStubdomRun(t *testing.T) {
 	h := host(t)
-	stubdom := static(t, h, "morgana/cmd/stubdom")
+	stubdom := process(t, h, "morgana/cmd/stubdom")
 	parrot := h.Path(filepath.Base(unikernel(t, h, "morgana/tests/system/parrot")))
 	check := h.Path(filepath.Base(unikernel(t, h, "morgana/stubdoms/runtimecheck")))
 	before := domains(t, h)
@@ -162,7 +162,7 @@ func TestStubdomRunQEMU(t *testing.T) {
 // TestStubdomBench: every figure is there, ours and the peer's. What they are is for people to judge.
 func TestStubdomBench(t *testing.T) {
 	h := host(t)
-	stubdom := static(t, h, "morgana/cmd/stubdom")
+	stubdom := process(t, h, "morgana/cmd/stubdom")
 	if err := h.ShareStock(); err != nil {
 		t.Fatal(err)
 	}

@@ -213,18 +213,23 @@ func (h *Host) sweep() error {
 	return errs
 }
 
-// tail keeps the last of what is written to it.
+// tail keeps the beginning, which tells of the boot, and the last of what is written to it.
 type tail struct {
-	mu sync.Mutex
-	b  []byte
+	mu      sync.Mutex
+	head, b []byte
 }
 
-const tailSize = 64 << 10
+const (
+	headSize = 16 << 10
+	tailSize = 64 << 10
+)
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.b = append(t.b, p...); len(t.b) > tailSize {
+	k := min(len(p), headSize-len(t.head))
+	t.head = append(t.head, p[:k]...)
+	if t.b = append(t.b, p[k:]...); len(t.b) > tailSize {
 		t.b = append(t.b[:0], t.b[len(t.b)-tailSize:]...)
 	}
 	return len(p), nil
@@ -233,5 +238,5 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(t.b)
+	return string(t.head) + string(t.b)
 }
