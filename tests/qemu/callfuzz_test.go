@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,19 +13,11 @@ import (
 // TestRandomCalls: no system call with whatever arguments makes the kernel fault. On Xen, with its devices:
 // tests/system.
 func TestRandomCalls(t *testing.T) {
-	dir := t.TempDir()
-	program, err := image.BuildProgram(filepath.Join(dir, "callfuzz"), "morgana/tests/system/callfuzz")
+	program, err := image.BuildProgram(filepath.Join(t.TempDir(), "callfuzz"), "morgana/tests/system/callfuzz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _, err := image.Join(program, image.Options{Name: "callfuzz"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "callfuzz.elf")
-	if err := os.WriteFile(file, b, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	file := join(t, "callfuzz", program)
 	seed := time.Now().UnixNano() % 1_000_000
 	for i := range int64(2) {
 		t.Run(fmt.Sprint("seed ", seed+i), func(t *testing.T) {

@@ -32,11 +32,17 @@ func guest(t *testing.T, name string, env ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, _, err := image.Join(b, image.Options{Name: name})
+	return join(t, name, b)
+}
+
+// join makes an image of a program and returns its file.
+func join(t *testing.T, name string, program []byte) string {
+	t.Helper()
+	img, _, err := image.Join(program, image.Options{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, name+".elf")
+	file := filepath.Join(t.TempDir(), name+".elf")
 	if err := os.WriteFile(file, img, 0o755); err != nil {
 		t.Fatal(err)
 	}
