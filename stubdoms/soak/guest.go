@@ -224,22 +224,32 @@ func (g *guest) finish(ctx context.Context) error {
 	}
 }
 
+// A dying generation lives a little longer than the others: the kernel gives up after five deaths within 10 s, and a
+// fast machine gets through thirty generations in that time.
+const deathsApart = 2500 * time.Millisecond
+
 // restartSoon ends this generation in the middle of its work: most by request, some by a death.
 func (g *guest) restartSoon(n uint64) {
 	for g.dom != nil && g.page.sent.Load() == 0 {
 		time.Sleep(10 * time.Millisecond) // dom0 has not begun
 	}
 	time.Sleep(time.Duration(50+n*37%200) * time.Millisecond)
+	if dies(n) {
+		time.Sleep(deathsApart)
+	}
 	g.head.restartedAt = time.Now().UnixNano()
 	g.mem.setHead(g.head)
-	switch n % 24 {
+	switch n % 30 {
 	case 5:
 		panic("a panic of the soak's")
-	case 11:
+	case 15:
 		var p *int
 		fmt.Println(*p)
-	case 17:
+	case 25:
 		os.Exit(3)
 	}
 	g.fail(unikernel.Restart())
 }
+
+// dies says whether generation n ends by a death instead of a request.
+func dies(n uint64) bool { return n%10 == 5 }
