@@ -368,8 +368,13 @@ func TestPlaceOnBigSectors(t *testing.T) {
 func TestSlotsOutOfBounds(t *testing.T) {
 	h := ondisk.NewHeader(ondisk.Area{Offset: 4096, Size: 8192}, false)
 	for _, s := range []ondisk.Slot{
-		{}, {Offset: 511, Size: 1}, {Offset: 8192, Size: 1}, {Offset: 512, Size: 7681}, {Offset: ^uint64(0), Size: 2},
-		{Offset: 512, Size: ^uint64(0)}, {Offset: 512},
+		{},
+		{Offset: 511, Size: 1},
+		{Offset: 8192, Size: 1},
+		{Offset: 512, Size: 7681},
+		{Offset: ^uint64(0), Size: 2},
+		{Offset: 512, Size: ^uint64(0)},
+		{Offset: 512},
 	} {
 		if p, err := h.Pieces(s); !errors.Is(err, ondisk.ErrSlot) {
 			t.Errorf("%+v: %v, %v", s, p, err)
