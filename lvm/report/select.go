@@ -28,13 +28,25 @@ func (c allCriteria) match(row []value) bool {
 	return true
 }
 
-func (c anyCriteria) match(row []value) bool { return slices.ContainsFunc(c, func(x criterion) bool { return x.match(row) }) }
+func (c anyCriteria) match(row []value) bool {
+	return slices.ContainsFunc(c, func(x criterion) bool { return x.match(row) })
+}
 func (c notCriteria) match(row []value) bool { return !c.of.match(row) }
 
 // operators of comparison, longer ones first where one begins another. Those in words are for times only.
 var operators = []struct{ text, op string }{
-	{"=~", "=~"}, {"!~", "!~"}, {"=", "="}, {"!=", "!="}, {">=", ">="}, {">", ">"}, {"<=", "<="}, {"<", "<"},
-	{"since", ">="}, {"after", ">"}, {"until", "<="}, {"before", "<"},
+	{"=~", "=~"},
+	{"!~", "!~"},
+	{"=", "="},
+	{"!=", "!="},
+	{">=", ">="},
+	{">", ">"},
+	{"<=", "<="},
+	{"<", "<"},
+	{"since", ">="},
+	{"after", ">"},
+	{"until", "<="},
+	{"before", "<"},
 }
 
 // WriteSelectionHelp explains the criteria.

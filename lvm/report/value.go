@@ -32,6 +32,9 @@ type value struct {
 // undefined is the number of what has none; it is larger than all others and greater than nothing.
 const undefined = math.MaxUint64
 
+// maxSize is the size that stands for none.
+const maxSize = math.MaxFloat64
+
 func text(s string) value { return value{text: s, key: s} }
 
 // textKey shows one text and is compared with another.
