@@ -225,7 +225,7 @@ func (l *Log) Lineage(at Position, seqno uint64, armed bool) ([]Record, error) {
 			return pending, l.patch(at)
 		case end.Count > at.Count && (end.Count != h.count || o.Chain != h.last):
 			return nil, fmt.Errorf("%w: %d of the %d records of epoch %v are left", ErrBrokenLineage, h.count, end.Count, h.Epoch)
-		case end.Count < h.count || o.Base != h.Base+end.Count:
+		case end.Count < max(h.count, at.Count) || o.Base != h.Base+end.Count:
 			return nil, fmt.Errorf("%w: epoch %v does not begin where %v ends", ErrBrokenLineage, o.Epoch, h.Epoch)
 		}
 		l.cur = 1 - s
