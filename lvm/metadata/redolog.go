@@ -93,7 +93,7 @@ func (vg *VG) WithLogState(position string, armed bool) *VG {
 		if position != "" {
 			lv.Tags = append(lv.Tags, positionTag+position)
 		}
-		lv.section = withKey(lv.section, lvOrder, "tags", listOrNone(lv.Tags))
+		lv.tree = withKey(lv.Section(), lvOrder, "tags", listOrNone(lv.Tags))
 		e.put(&lv)
 	}
 	if armed != vg.Armed() {
