@@ -149,7 +149,7 @@ func (v shape) integrity() bool        { return v.kind() == "integrity" }
 func (v shape) integrityOrigin() bool  { return v.user("integrity", "origin") != nil }
 func (v shape) integrityMeta() bool    { return v.user("integrity", "meta_dev") != nil }
 func (v shape) externalOrigin() bool   { return v.user("thin", "external_origin") != nil }
-func (v shape) spare() bool { return v.lv != nil && strings.HasSuffix(v.lv.Name, "_pmspare") }
+func (v shape) spare() bool            { return v.lv != nil && strings.HasSuffix(v.lv.Name, "_pmspare") }
 
 func (v shape) sanlock() bool {
 	return v.lv != nil && v.lv.Name == "lvmlock" && v.g.VG.LockType() == "sanlock"
