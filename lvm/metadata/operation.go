@@ -109,6 +109,9 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 			return nil, err
 		}
 	}
+	if e.vg.extentSize != vg.extentSize {
+		return e.replayAll(op)
+	}
 	for _, id := range op.DelLVs {
 		if lv := vg.LVByID(id); lv != nil {
 			e.remove(lv)
@@ -118,6 +121,10 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		lv := *p.lv
 		lv.kept = 0
 		lv.place.seq = p.Seq
+		if vg.LVByID(p.ID) != nil {
+			// It keeps its place: a group that was read anew numbers its volumes differently.
+			lv.place.seq = 0
+		}
 		e.put(&lv)
 	}
 	for _, p := range op.PutPVs {
@@ -143,6 +150,38 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		e.removePV(id)
 	}
 	after, _, err := e.finish(e.vg.head.With("seqno", text.Int(op.Seqno)))
+	return after, err
+}
+
+// replayAll is for an operation after which extents have another size: every volume comes with it.
+func (e *edit) replayAll(op Operation) (*VG, error) {
+	old := e.old
+	pvs := make([]*PV, len(old.pvs))
+	for _, p := range op.PutPVs {
+		r := reader{}
+		pv := readPV(&r, op.Name, p.Key, p.Section)
+		if r.err != nil {
+			return nil, r.err
+		}
+		i, ok := old.pvIDs.Get(pv.ID)
+		if !ok {
+			return nil, malformed("the extent size changes together with physical volumes that are new")
+		}
+		pv.Absent = old.pvs[i].Absent
+		pvs[i] = pv
+	}
+	var lvs []*LV
+	for _, p := range op.PutLVs {
+		lv := *p.lv
+		lv.place.seq = p.Seq
+		e.vg.nextSeq = max(e.vg.nextSeq, p.Seq)
+		lvs = append(lvs, &lv)
+	}
+	if slices.Contains(pvs, nil) {
+		return nil, malformed("the extent size changes but not every physical volume")
+	}
+	e.vg.seqno = op.Seqno - 1
+	after, _, err := e.rebuild(pvs, lvs)
 	return after, err
 }
 
