@@ -46,7 +46,8 @@ type FoundGroup struct {
 	// Short are members whose disk is smaller than the metadata say.
 	Short []*PhysicalVolume
 
-	copy *textCopy
+	copy       *textCopy
+	unfinished bool // a split that nobody knows the end of
 }
 
 // Disks are those that were scanned.

@@ -1,13 +1,9 @@
 package lvm
 
-import (
-	"slices"
-
-	"morgana/lvm/metadata"
-)
+import "morgana/lvm/metadata"
 
 // armed reports whether a group has changes in a redo log that its text does not have yet.
-func armed(vg *metadata.VG) bool { return slices.Contains(vg.Tags(), "mlvm.armed") }
+func armed(vg *metadata.VG) bool { return vg.Armed() }
 
 // openArmed opens a group whose redo log has changes. The table of refusals has not been asked.
 func (g *Group) openArmed(f *FoundGroup, o OpenOptions) error {

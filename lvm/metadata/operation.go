@@ -17,8 +17,9 @@ type Operation struct {
 	PutLVs []PutLV
 	DelLVs []UUID
 
-	// Notes are what users should be told, as LVM2 tells them. They are not part of the encoding.
-	Notes []string
+	// Notes are what users should be told on standard output, as LVM2 tells them, Warnings what belongs to standard
+	// error. A request that is refused may have some too. They are not part of the encoding.
+	Notes, Warnings []string
 }
 
 // PutPV is a physical volume as it is afterwards. One that the group does not have comes behind the others.
@@ -64,7 +65,10 @@ func (vg *VG) Join(ops ...Operation) (*VG, Operation, error) {
 
 // then is the operation that does what two do.
 func (op Operation) then(next Operation) Operation {
-	r := Operation{Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...)}
+	r := Operation{
+		Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...),
+		Warnings: append(slices.Clip(op.Warnings), next.Warnings...),
+	}
 	if next.Head != nil {
 		r.Head = next.Head
 	}
@@ -109,6 +113,9 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 			return nil, err
 		}
 	}
+	if e.vg.extentSize != vg.extentSize {
+		return e.replayAll(op)
+	}
 	for _, id := range op.DelLVs {
 		if lv := vg.LVByID(id); lv != nil {
 			e.remove(lv)
@@ -147,6 +154,38 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		e.removePV(id)
 	}
 	after, _, err := e.finish(e.vg.head.With("seqno", text.Int(op.Seqno)))
+	return after, err
+}
+
+// replayAll is for an operation after which extents have another size: every volume comes with it.
+func (e *edit) replayAll(op Operation) (*VG, error) {
+	old := e.old
+	pvs := make([]*PV, len(old.pvs))
+	for _, p := range op.PutPVs {
+		r := reader{}
+		pv := readPV(&r, op.Name, p.Key, p.Section)
+		if r.err != nil {
+			return nil, r.err
+		}
+		i, ok := old.pvIDs.Get(pv.ID)
+		if !ok {
+			return nil, malformed("the extent size changes together with physical volumes that are new")
+		}
+		pv.Absent = old.pvs[i].Absent
+		pvs[i] = pv
+	}
+	var lvs []*LV
+	for _, p := range op.PutLVs {
+		lv := *p.lv
+		lv.place.seq = p.Seq
+		e.vg.nextSeq = max(e.vg.nextSeq, p.Seq)
+		lvs = append(lvs, &lv)
+	}
+	if slices.Contains(pvs, nil) {
+		return nil, malformed("the extent size changes but not every physical volume")
+	}
+	e.vg.seqno = op.Seqno - 1
+	after, _, err := e.rebuild(pvs, lvs)
 	return after, err
 }
 
