@@ -40,9 +40,9 @@ type Config struct {
 const (
 	// maxPayload is the longest read or write. 32 MiB is what clients assume when nobody tells (doc/proto.md).
 	maxPayload = 32 << 20
-	// smallPayload is how much each of a connection's workers keeps for itself; more comes out of one budget a
-	// connection, which is maxPayload. So a connection has at most 16 · 256 KiB + 32 MiB, with the default depth.
-	smallPayload = 256 << 10
+	// maxBuffer is the most that a worker keeps for itself; a longer read or write goes through it piece by piece. So a
+	// connection takes at most Depth MiB, and only as long as its client is in need of it.
+	maxBuffer = 1 << 20
 	// preferredBlock is what we tell clients to align to: a page, so that the page cache below reads nothing to write.
 	preferredBlock = 4096
 )

@@ -128,7 +128,9 @@ func (n *negotiation) reply(o wire.Option, t wire.ReplyType, data []byte) error 
 	return err
 }
 
-func (n *negotiation) refuse(o wire.Option, t wire.ReplyType, why string) error { return n.reply(o, t, []byte(why)) }
+func (n *negotiation) refuse(o wire.Option, t wire.ReplyType, why string) error {
+	return n.reply(o, t, []byte(why))
+}
 
 // exportName is the way of choosing an export that knows no answer but hanging up.
 func (n *negotiation) exportName(data []byte) (*export, error) {
