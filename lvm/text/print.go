@@ -216,6 +216,9 @@ func AppendValue(dst []byte, v Value) []byte {
 			if i > 0 {
 				dst = append(dst, ", "...)
 			}
+			if m.Kind == KindWord {
+				m.Kind = KindString // a word would take the comma in
+			}
 			dst = AppendValue(dst, m)
 		}
 		return append(dst, ']')

@@ -1,0 +1,167 @@
+package metadata
+
+import (
+	"slices"
+
+	"morgana/lvm/text"
+)
+
+// Operation leads from one volume group to another. It is absolute: it has what a volume is like afterwards, not what
+// was done to it. So applying it twice is the same as once, and replaying needs neither the request nor the allocator.
+type Operation struct {
+	Name   string        // of the group afterwards
+	Seqno  uint32        // of the group afterwards
+	Head   *text.Section // the group's own keys if one changed besides seqno, else nil
+	PutPVs []PutPV
+	DelPVs []UUID
+	PutLVs []PutLV
+	DelLVs []UUID
+
+	// Notes are what users should be told, as LVM2 tells them. They are not part of the encoding.
+	Notes []string
+}
+
+// PutPV is a physical volume as it is afterwards. One that the group does not have comes behind the others.
+type PutPV struct {
+	Key     string
+	Section *text.Section
+}
+
+// PutLV is a logical volume as it is afterwards.
+type PutLV struct {
+	ID   UUID
+	Seq  uint64 // its place in the text among the visible or hidden ones
+	Name string
+
+	lv *LV
+}
+
+// LV returns the volume. It must not be put into a group by other means than Replay.
+func (p PutLV) LV() *LV { return p.lv }
+
+// Text returns the volume's stanza.
+func (p PutLV) Text() []byte { return p.lv.Text() }
+
+// Join makes one change of several that follow each other: the seqno rises by one only. The group must be the one that
+// the first operation started from.
+func (vg *VG) Join(ops ...Operation) (*VG, Operation, error) {
+	var all Operation
+	after := vg
+	for _, op := range ops {
+		var err error
+		if after, err = after.Replay(op); err != nil {
+			return nil, Operation{}, err
+		}
+		all = all.then(op)
+	}
+	all.Seqno = vg.seqno + 1
+	if all.Head != nil {
+		all.Head = all.Head.With("seqno", text.Int(all.Seqno))
+	}
+	after, err := vg.Replay(all)
+	return after, all, err
+}
+
+// then is the operation that does what two do.
+func (op Operation) then(next Operation) Operation {
+	r := Operation{Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...)}
+	if next.Head != nil {
+		r.Head = next.Head
+	}
+	for _, p := range op.PutLVs {
+		if !slices.Contains(next.DelLVs, p.ID) && !slices.ContainsFunc(next.PutLVs, func(q PutLV) bool { return q.ID == p.ID }) {
+			r.PutLVs = append(r.PutLVs, p)
+		}
+	}
+	r.PutLVs = append(r.PutLVs, next.PutLVs...)
+	for _, id := range append(slices.Clip(op.DelLVs), next.DelLVs...) {
+		if !slices.Contains(r.DelLVs, id) && !slices.ContainsFunc(next.PutLVs, func(q PutLV) bool { return q.ID == id }) {
+			r.DelLVs = append(r.DelLVs, id)
+		}
+	}
+	for _, p := range op.PutPVs {
+		if !slices.Contains(next.DelPVs, p.id()) && !slices.ContainsFunc(next.PutPVs, func(q PutPV) bool { return q.id() == p.id() }) {
+			r.PutPVs = append(r.PutPVs, p)
+		}
+	}
+	r.PutPVs = append(r.PutPVs, next.PutPVs...)
+	for _, id := range append(slices.Clip(op.DelPVs), next.DelPVs...) {
+		if !slices.Contains(r.DelPVs, id) && !slices.ContainsFunc(next.PutPVs, func(q PutPV) bool { return q.id() == id }) {
+			r.DelPVs = append(r.DelPVs, id)
+		}
+	}
+	return r
+}
+
+func (p PutPV) id() UUID {
+	s, _ := p.Section.Str("id")
+	id, _ := ParseUUID(s)
+	return id
+}
+
+// Replay applies an operation to the group it was made for, or to one that it was applied to already. Errors wrap
+// ErrFormat or ErrInUse: the operation does not belong to this group.
+func (vg *VG) Replay(op Operation) (*VG, error) {
+	e := vg.edit()
+	e.vg.name, e.vg.seqno = op.Name, op.Seqno
+	if op.Head != nil {
+		if err := e.replayHead(op.Head); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range op.DelLVs {
+		if lv := vg.LVByID(id); lv != nil {
+			e.remove(lv)
+		}
+	}
+	for _, p := range op.PutLVs {
+		lv := *p.lv
+		lv.kept = 0
+		lv.place.seq = p.Seq
+		e.put(&lv)
+	}
+	for _, p := range op.PutPVs {
+		r := reader{}
+		pv := readPV(&r, op.Name, p.Key, p.Section)
+		if r.err != nil {
+			return nil, r.err
+		}
+		i, ok := e.vg.pvIDs.Get(pv.ID)
+		if !ok {
+			i = len(e.vg.pvs)
+			if k := e.vg.pvIndex(pv.Key); k >= 0 { // a new uuid for a volume that is there
+				i = k
+			}
+		} else {
+			pv.Absent = e.vg.pvs[i].Absent
+		}
+		if err := e.putPV(i, pv); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range op.DelPVs {
+		e.removePV(id)
+	}
+	after, _, err := e.finish(e.vg.head.With("seqno", text.Int(op.Seqno)))
+	return after, err
+}
+
+// replayHead reads the group's own keys, as far as they have changed.
+func (e *edit) replayHead(head *text.Section) error {
+	fresh := empty(e.vg.name)
+	r := reader{where: "volume group " + e.vg.name}
+	fresh.readHead(&r, head.WithSection(pvsKey, nil))
+	if r.err != nil {
+		return r.err
+	}
+	if fresh.extentSize != e.vg.extentSize {
+		// Extents have other sizes now: every volume comes with the operation.
+		e.vg.extentSize = fresh.extentSize
+	}
+	v := &e.vg
+	v.id, v.maxLV, v.maxPV, v.copies = fresh.id, fresh.maxLV, fresh.maxPV, fresh.copies
+	v.status, v.flags, v.tags = fresh.status, fresh.flags, fresh.tags
+	v.systemID, v.lockType, v.lockArgs, v.profile = fresh.systemID, fresh.lockType, fresh.lockArgs, fresh.profile
+	v.alloc, v.head = fresh.alloc, fresh.head
+	return nil
+}
