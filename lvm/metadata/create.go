@@ -318,7 +318,7 @@ func newLV(env Env, r CreateLV) (*LV, error) {
 	if r.Minor != nil {
 		es = append(es, num("major", lv.Major), num("minor", lv.Minor))
 	}
-	lv.section = &text.Section{Entries: append(es, num("segment_count", 0))}
+	lv.tree = &text.Section{Entries: append(es, num("segment_count", 0))}
 	return lv, nil
 }
 
@@ -338,7 +338,7 @@ func keep(s []string, which func(string) bool) []string {
 
 // setSegments makes the volume's tree and size fit its segments.
 func (lv *LV) setSegments() {
-	lv.section = withSegments(lv.section, lv.Segments)
+	lv.tree = withSegments(lv.Section(), lv.Segments)
 	lv.Extents = 0
 	if n := len(lv.Segments); n > 0 {
 		lv.Extents = lv.Segments[n-1].Start + lv.Segments[n-1].Count

@@ -87,14 +87,13 @@ func (vg *VG) Owner() string {
 func (vg *VG) WithLogState(position string, armed bool) *VG {
 	e := vg.edit()
 	if logs := vg.RedoLogs(); len(logs) > 0 {
-		lv := *logs[0]
-		lv.stanza = &stanza{}
+		lv := logs[0].changed()
 		lv.Tags = slices.DeleteFunc(slices.Clone(lv.Tags), func(t string) bool { return strings.HasPrefix(t, positionTag) })
 		if position != "" {
 			lv.Tags = append(lv.Tags, positionTag+position)
 		}
-		lv.tree = withKey(lv.Section(), lvOrder, "tags", listOrNone(lv.Tags))
-		e.put(&lv)
+		lv.set("tags", listOrNone(lv.Tags))
+		e.put(lv)
 	}
 	if armed != vg.Armed() {
 		e.arm(armed)

@@ -63,11 +63,11 @@ func (vg *VG) RenameLV(from, to string) (*VG, Operation, error) {
 func (lv *LV) changed() *LV {
 	c := *lv
 	c.kept = 0
-	c.stanza = &stanza{}
+	c.stanza, c.tree = &stanza{}, lv.Section()
 	return &c
 }
 
 // set changes a key of a volume that changed made.
 func (lv *LV) set(key string, v text.Value) {
-	lv.section = withKey(lv.section, lvOrder, key, v)
+	lv.tree = withKey(lv.Section(), lvOrder, key, v)
 }
