@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,7 +304,6 @@ func TestRedoClose(t *testing.T) {
 // A change that the text could never hold is refused when it is made, not when it is folded.
 func TestRedoAdmission(t *testing.T) {
 	r := newRedoRig(t, 1, 64<<20, 32<<10, 1)
-	r.must(nil)
 	g := r.open()
 	n, long := 0, strings.Repeat("t", 1000)
 	var err error
@@ -414,21 +414,22 @@ func TestRedoCost(t *testing.T) {
 	}
 	r.must(g.Sync(context.Background()))
 	r.must(r.lvcreate(g, "arm"))
-	*counted = counter{Device: counted.Device}
+	counted.bytes.Store(0)
+	counted.flushes.Store(0)
 	r.must(r.lvcreate(g, "x"))
-	if counted.bytes != 512 || counted.flushes != 1 {
-		t.Errorf("%d bytes and %d flushes for a change", counted.bytes, counted.flushes)
+	if b, f := counted.bytes.Load(), counted.flushes.Load(); b != 512 || f != 1 {
+		t.Errorf("%d bytes and %d flushes for a change", b, f)
 	}
 }
 
 type counter struct {
 	block.Device
-	bytes, flushes int
+	bytes, flushes atomic.Int64
 }
 
 func (c *counter) WriteAt(p []byte, off int64) (int, error) {
-	c.bytes += len(p)
+	c.bytes.Add(int64(len(p)))
 	return c.Device.WriteAt(p, off)
 }
 
-func (c *counter) Flush() error { c.flushes++; return c.Device.Flush() }
+func (c *counter) Flush() error { c.flushes.Add(1); return c.Device.Flush() }
