@@ -85,10 +85,11 @@ func (lv *LV) change(vg *VG, r ChangeLV) error {
 		lv.setFlag("WRITE", !*r.ReadOnly)
 	}
 	if r.Allocation != nil {
-		if *r.Allocation == lv.Allocation {
+		a := r.Allocation.stored()
+		if a == lv.Allocation {
 			return refuse(ErrNoChange, "Allocation policy of logical volume %s is already %s.", name, lv.Allocation)
 		}
-		lv.Allocation = *r.Allocation
+		lv.Allocation = a
 		v := text.Value{}
 		if lv.Allocation != AllocInherit {
 			v = text.String(lv.Allocation.String())

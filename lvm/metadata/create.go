@@ -264,7 +264,7 @@ func newLV(env Env, r CreateLV) (*LV, error) {
 		return nil, err
 	}
 	lv := &LV{
-		Name: r.Name, ID: id, CreationTime: env.Now, CreationHost: env.Host, Allocation: r.Allocation, ReadAhead: r.ReadAhead,
+		Name: r.Name, ID: id, CreationTime: env.Now, CreationHost: env.Host, Allocation: r.Allocation.stored(), ReadAhead: r.ReadAhead,
 		Major: -1, Minor: -1, stanza: &stanza{},
 	}
 	lv.Status = intern(keep([]string{"READ", "WRITE", "FIXED_MINOR", "VISIBLE"}, func(s string) bool {
@@ -338,7 +338,7 @@ func keep(s []string, which func(string) bool) []string {
 
 // setSegments makes the volume's tree and size fit its segments.
 func (lv *LV) setSegments() {
-	lv.tree = withSegments(lv.Section(), lv.Segments)
+	lv.tree = withSegments(lv.tree, lv.Segments)
 	lv.Extents = 0
 	if n := len(lv.Segments); n > 0 {
 		lv.Extents = lv.Segments[n-1].Start + lv.Segments[n-1].Count

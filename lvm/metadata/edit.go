@@ -25,6 +25,11 @@ func (e *edit) note(format string, a ...any) {
 	e.op.Notes = append(e.op.Notes, fmt.Sprintf(format, a...))
 }
 
+// warn tells the user something that may be wrong.
+func (e *edit) warn(format string, a ...any) {
+	e.op.Warnings = append(e.op.Warnings, fmt.Sprintf(format, a...))
+}
+
 // put creates a logical volume or changes the one with the same uuid.
 func (e *edit) put(lv *LV) { e.lvs = append(e.lvs, lv) }
 

@@ -53,7 +53,7 @@ func NewVG(env Env, r CreateVG) (*VG, Operation, error) {
 	}
 	vg.tags, vg.systemID = tags, r.SystemID
 	if r.Allocation != AllocInherit {
-		vg.alloc = r.Allocation
+		vg.alloc = r.Allocation.stored()
 	}
 	vg.head = vg.newHead()
 	e := vg.edit()
@@ -218,7 +218,7 @@ func (vg *VG) RemoveMissing(force bool) (*VG, Operation, error) {
 	partial := vg.partialLVs()
 	if len(partial) > 0 && !force {
 		for _, lv := range partial {
-			e.note("WARNING: Partial LV %s needs to be repaired or removed.", lv.Name)
+			e.warn("WARNING: Partial LV %s needs to be repaired or removed.", lv.Name)
 		}
 		return nil, e.op, refuse(ErrMissing, "There are still partial LVs in VG %s.\n"+
 			"To remove them unconditionally use: vgreduce --removemissing --force.", vg.name)
@@ -227,7 +227,7 @@ func (vg *VG) RemoveMissing(force bool) (*VG, Operation, error) {
 		if err := vg.ours(lv, "remove"); err != nil {
 			return nil, e.op, err
 		}
-		e.note("WARNING: Removing partial LV %s.", vg.full(lv))
+		e.warn("WARNING: Removing partial LV %s.", vg.full(lv))
 		e.remove(lv)
 	}
 	left := len(vg.pvs)

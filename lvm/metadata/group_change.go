@@ -128,13 +128,14 @@ func (e *edit) changeID(env Env, r ChangeVG) error {
 func (e *edit) changePolicy(r ChangeVG) error {
 	vg := &e.vg
 	if r.Allocation != nil {
-		switch *r.Allocation {
+		a := r.Allocation.stored()
+		switch a {
 		case AllocInherit:
 			return refuse(ErrInvalid, "Volume Group allocation policy cannot inherit from anything")
 		case vg.alloc:
 			return refuse(ErrNoChange, "Volume group allocation policy is already %s", vg.alloc)
 		}
-		vg.alloc = *r.Allocation
+		vg.alloc = a
 		v := text.Value{}
 		if vg.alloc != AllocNormal {
 			v = text.String(vg.alloc.String())
@@ -220,13 +221,20 @@ func (s *Segment) scale(scale func(n Extent, what string) (Extent, error)) (err 
 			return err
 		}
 	}
-	fresh := plainSegment(s)
-	for _, e := range fresh.Entries {
+	s.renew()
+	return nil
+}
+
+// renew makes the section of a plain segment fit it. What else the section has stays.
+func (s *Segment) renew() {
+	if s.section == nil {
+		return
+	}
+	for _, e := range plainSegment(s).Entries {
 		if e.Key != "type" { // "linear" stays what it is
 			s.section = s.section.With(e.Key, e.Value)
 		}
 	}
-	return nil
 }
 
 // rebuild gives the group whose every volume has changed.
@@ -275,9 +283,9 @@ func (vg *VG) ChangePV(env Env, r ChangePV) (*VG, Operation, error) {
 	if r.Allocatable != nil {
 		switch {
 		case *r.Allocatable && pv.Allocatable():
-			e.note("WARNING: Physical volume \"%s\" is already allocatable.", r.Device)
+			e.warn("Physical volume \"%s\" is already allocatable.", r.Device)
 		case !*r.Allocatable && !pv.Allocatable():
-			e.note("WARNING: Physical volume \"%s\" is already unallocatable.", r.Device)
+			e.warn("Physical volume \"%s\" is already unallocatable.", r.Device)
 		default:
 			pv.setFlag("ALLOCATABLE", *r.Allocatable)
 			done = true

@@ -244,11 +244,7 @@ func (m *mover) rebuild(s *Segment, moves []moved) []Segment {
 				part.Stripes[mv.stripe] = Area{PV: m.old.pvs[mv.pv].Key, Start: mv.start + from - mv.at}
 			}
 		}
-		for _, e := range plainSegment(&part).Entries {
-			if e.Key != "type" {
-				part.section = part.section.With(e.Key, e.Value)
-			}
-		}
+		part.renew()
 		segs = append(segs, part)
 	}
 	return segs

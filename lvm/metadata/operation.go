@@ -17,8 +17,9 @@ type Operation struct {
 	PutLVs []PutLV
 	DelLVs []UUID
 
-	// Notes are what users should be told, as LVM2 tells them. They are not part of the encoding.
-	Notes []string
+	// Notes are what users should be told on standard output, as LVM2 tells them, Warnings what belongs to standard
+	// error. A request that is refused may have some too. They are not part of the encoding.
+	Notes, Warnings []string
 }
 
 // PutPV is a physical volume as it is afterwards. One that the group does not have comes behind the others.
@@ -64,7 +65,10 @@ func (vg *VG) Join(ops ...Operation) (*VG, Operation, error) {
 
 // then is the operation that does what two do.
 func (op Operation) then(next Operation) Operation {
-	r := Operation{Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...)}
+	r := Operation{
+		Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...),
+		Warnings: append(slices.Clip(op.Warnings), next.Warnings...),
+	}
 	if next.Head != nil {
 		r.Head = next.Head
 	}

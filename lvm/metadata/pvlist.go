@@ -58,13 +58,13 @@ func (e *edit) selectPVs(selectors []string, allocatable bool) ([]pvRange, error
 		if allocatable {
 			switch {
 			case !pv.Allocatable():
-				e.note("WARNING: Physical volume %s not allocatable.", pv.Device)
+				e.warn("WARNING: Physical volume %s not allocatable.", pv.Device)
 				return nil
 			case pv.Missing():
-				e.note("WARNING: Physical volume %s is missing.", pv.Device)
+				e.warn("WARNING: Physical volume %s is missing.", pv.Device)
 				return nil
 			case vg.spaces[i].unused == 0:
-				e.note("WARNING: No free extents on physical volume \"%s\".", pv.Device)
+				e.warn("WARNING: No free extents on physical volume \"%s\".", pv.Device)
 				return nil
 			}
 		}
@@ -80,7 +80,7 @@ func (e *edit) selectPVs(selectors []string, allocatable bool) ([]pvRange, error
 		name, ranges, tag := splitSelector(s)
 		if tag {
 			if !ValidTag(name) {
-				e.note("Skipping invalid tag %s.", name)
+				e.warn("Skipping invalid tag %s.", name)
 				continue
 			}
 			for i, pv := range vg.pvs {

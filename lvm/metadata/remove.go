@@ -63,11 +63,12 @@ func (vg *VG) RenameLV(from, to string) (*VG, Operation, error) {
 func (lv *LV) changed() *LV {
 	c := *lv
 	c.kept = 0
-	c.stanza, c.tree = &stanza{}, lv.Section()
+	c.tree, c.raw = lv.Section(), nil
+	c.stanza = &stanza{}
 	return &c
 }
 
 // set changes a key of a volume that changed made.
 func (lv *LV) set(key string, v text.Value) {
-	lv.tree = withKey(lv.Section(), lvOrder, key, v)
+	lv.tree = withKey(lv.tree, lvOrder, key, v)
 }

@@ -198,7 +198,7 @@ func (vg *VG) splitTarget(env Env, r Split) (*edit, error) {
 		n.maxPV = *r.MaxPV
 	}
 	if r.Allocation != nil && *r.Allocation != AllocInherit {
-		n.alloc = *r.Allocation
+		n.alloc = r.Allocation.stored()
 	}
 	if r.MetadataCopies != nil {
 		n.copies = *r.MetadataCopies
@@ -294,7 +294,7 @@ func (lv *LV) rename(keys map[string]string) {
 			}
 		}
 		for _, key := range []string{"stripes", "mirrors"} {
-			v, ok := s.section.Lookup(key)
+			v, ok := s.Section().Lookup(key)
 			if !ok {
 				continue
 			}
@@ -304,7 +304,7 @@ func (lv *LV) rename(keys map[string]string) {
 					list[j] = text.String(keys[n])
 				}
 			}
-			s.section = s.section.With(key, text.List(list...))
+			s.section = s.Section().With(key, text.List(list...))
 		}
 	}
 	lv.setSegments()
