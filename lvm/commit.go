@@ -168,9 +168,12 @@ func (w *writing) choose() error {
 	var used, ignored []*MetadataArea
 	for _, pv := range w.members {
 		for _, a := range pv.Areas {
+			ignore, forced := w.g.force[a]
 			switch {
 			case !w.g.usable(a):
-			case a.Ignored():
+			case forced && ignore:
+				w.ignore = append(w.ignore, a)
+			case a.Ignored() && !forced:
 				ignored = append(ignored, a)
 			default:
 				used = append(used, a)
@@ -178,7 +181,7 @@ func (w *writing) choose() error {
 		}
 	}
 	want := len(used)
-	if n := int(w.after.MetadataCopies()); n > 0 {
+	if n := int(w.after.MetadataCopies()); n > 0 && w.g.force == nil {
 		want = min(n, len(used)+len(ignored))
 	}
 	want = max(want, 1)

@@ -12,11 +12,13 @@ import (
 // Group is an open volume group. Its methods must not be called concurrently, but for those that only read.
 type Group struct {
 	vg      *metadata.VG
+	found   *FoundGroup // what was found; nil for a new group
 	members []*PhysicalVolume // disks that are there
 	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
 	mode    Mode
 	stamp   func() metadata.Stamp
 	bad     map[*MetadataArea]bool // damaged, or failed; left alone
+	force   map[*MetadataArea]bool // areas that the next text makes ignored, or used
 	log     changeLog              // nil in text mode
 	closed  bool
 
@@ -33,7 +35,7 @@ type changeLog interface {
 }
 
 func newGroup(f *FoundGroup, o OpenOptions) *Group {
-	g := &Group{vg: f.VG, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
+	g := &Group{vg: f.VG, found: f, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
 	g.raw = append(slices.Clone(f.copy.raw), 0)
 	for _, pv := range f.Members {
 		if !pv.Missing() {

@@ -48,7 +48,8 @@ type FoundGroup struct {
 	// Log is the group's redo log, nil if it keeps none. VG has what is in the log only, too.
 	Log *FoundLog
 
-	copy *textCopy
+	copy       *textCopy
+	unfinished bool // a split that nobody knows the end of
 }
 
 // Disks are those that were scanned.
