@@ -21,26 +21,17 @@ func empty(name string) *VG {
 	}
 }
 
-// index reads the logical volumes of a text and builds every index at once, by sorting: much quicker than one by one.
-func (vg *VG) index(section *text.Section) error {
+// index takes the logical volumes of a text and builds every index at once, by sorting: much quicker than one by one.
+func (vg *VG) index(lvs []*LV) error {
 	if err := vg.indexPVs(); err != nil {
 		return err
 	}
-	lvs := make([]*LV, 0, len(entries(section)))
-	for _, e := range entries(section) {
-		if e.Section == nil {
-			continue
-		}
-		lv, err := readLV(vg.name, e.Key, e.Section)
-		if err != nil {
-			return err
-		}
+	for _, lv := range lvs {
 		if !ValidName(lv.Name) {
 			return malformed("logical volume name %q is invalid", lv.Name)
 		}
 		vg.nextSeq++
 		lv.place.seq = vg.nextSeq
-		lvs = append(lvs, lv)
 	}
 	if err := vg.indexLVs(lvs); err != nil {
 		return err

@@ -118,6 +118,10 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		lv := *p.lv
 		lv.kept = 0
 		lv.place.seq = p.Seq
+		if vg.LVByID(p.ID) != nil {
+			// It keeps its place: a group that was read anew numbers its volumes differently.
+			lv.place.seq = 0
+		}
 		e.put(&lv)
 	}
 	for _, p := range op.PutPVs {

@@ -19,6 +19,12 @@ const (
 // Parse reads the text of a volume group, from a metadata area or a backup file. Errors wrap ErrFormat and say what is
 // wrong with which volume; they also wrap text.SyntaxError where the text is not even in the grammar.
 func Parse(b []byte) (*VG, error) {
+	if top, stanzas, ok := text.Outline(b); ok {
+		if vg, err := fromOutline(top, stanzas); err == nil {
+			return vg, nil
+		}
+		// Whatever is wrong is told better by those who read everything.
+	}
 	top, err := text.Parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
@@ -28,35 +34,83 @@ func Parse(b []byte) (*VG, error) {
 
 // FromSection reads a volume group out of a parsed text. It keeps the tree.
 func FromSection(top *text.Section) (*VG, error) {
+	vg, section, err := readGroup(top)
+	if err != nil {
+		return nil, err
+	}
+	lvs := make([]*LV, 0, len(entries(section)))
+	for _, e := range entries(section) {
+		if e.Section == nil {
+			continue
+		}
+		lv, err := readLV(vg.name, e.Key, e.Section)
+		if err != nil {
+			return nil, err
+		}
+		lvs = append(lvs, lv)
+	}
+	return vg, vg.index(lvs)
+}
+
+// fromOutline reads a volume group whose logical volumes are not parsed yet.
+func fromOutline(top *text.Section, stanzas []text.Stanza) (*VG, error) {
+	vg, _, err := readGroup(top)
+	if err != nil {
+		return nil, err
+	}
+	lvs := make([]*LV, len(stanzas))
+	// Many at once: each is small, and there are many.
+	volumes := make([]LV, len(stanzas))
+	total := 0
+	for i := range stanzas {
+		total += len(stanzas[i].Raw) + len("\n\n")
+	}
+	all := make([]byte, 0, total)
+	for i, s := range stanzas {
+		lv := &volumes[i]
+		if quickLV(lv, s.Raw) {
+			begin := len(all)
+			all = append(append(append(all, '\n'), s.Raw...), '\n')
+			lv.raw = all[begin:len(all):len(all)]
+		} else {
+			section, err := s.Parse()
+			if err != nil {
+				return nil, err
+			}
+			if lv, err = readLV(vg.name, s.Name, section); err != nil {
+				return nil, err
+			}
+		}
+		lvs[i] = lv
+	}
+	return vg, vg.index(lvs)
+}
+
+// readGroup reads everything but the logical volumes, whose section it returns.
+func readGroup(top *text.Section) (*VG, *text.Section, error) {
 	if s, ok := top.Str(contentsKey); !ok {
-		return nil, malformed("missing contents field")
+		return nil, nil, malformed("missing contents field")
 	} else if s != contentsValue {
-		return nil, malformed("unrecognised contents field")
+		return nil, nil, malformed("unrecognised contents field")
 	}
 	if n, ok := top.Int("version"); !ok {
-		return nil, malformed("missing version number")
+		return nil, nil, malformed("missing version number")
 	} else if n != 1 {
-		return nil, malformed("unrecognised version number %d", n)
+		return nil, nil, malformed("unrecognised version number %d", n)
 	}
 	at := slices.IndexFunc(top.Entries, func(e text.Entry) bool { return e.Section != nil })
 	if at < 0 {
-		return nil, malformed("couldn't find volume group in file")
+		return nil, nil, malformed("couldn't find volume group in file")
 	}
 	group := top.Entries[at]
 	vg := empty(group.Key)
 	vg.top = without(top, at)
 	if !ValidName(vg.name) {
-		return nil, malformed("volume group name %q is invalid", vg.name)
+		return nil, nil, malformed("volume group name %q is invalid", vg.name)
 	}
 	r := reader{where: "volume group " + vg.name}
 	lvs := vg.readHead(&r, group.Section)
-	if r.err != nil {
-		return nil, r.err
-	}
-	if err := vg.index(lvs); err != nil {
-		return nil, err
-	}
-	return vg, nil
+	return vg, lvs, r.err
 }
 
 func malformed(format string, a ...any) error {
@@ -302,7 +356,7 @@ func readPV(outer *reader, vg, key string, s *text.Section) *PV {
 
 // readLV reads a logical volume.
 func readLV(vg, name string, s *text.Section) (*LV, error) {
-	lv := &LV{Name: name, Major: -1, Minor: -1, section: s, stanza: &stanza{}}
+	lv := &LV{Name: name, Major: -1, Minor: -1, tree: s, stanza: &stanza{}}
 	r := reader{where: "logical volume " + vg + "/" + name}
 	segmentCount, host, segments := -1, false, 0
 	var seen uint

@@ -20,12 +20,15 @@ const diskDepth = 2
 
 // Text returns the volume's stanza as it stands on disk, with the blank line before it. It must not be changed.
 func (lv *LV) Text() []byte {
+	if lv.tree == nil {
+		return lv.raw
+	}
 	if p := lv.stanza.text.Load(); p != nil {
 		return *p
 	}
 	b := make([]byte, 0, 384)
 	b = append(b, '\n')
-	b = text.Printer{}.Stanza(b, lv.Name, lv.section, text.LogicalVolume, diskDepth)
+	b = text.Printer{}.Stanza(b, lv.Name, lv.tree, text.LogicalVolume, diskDepth)
 	b = slices.Clip(b)
 	lv.stanza.text.Store(&b)
 	return b
@@ -113,7 +116,7 @@ func (vg *VG) Section() *text.Section {
 		pvs.Entries = append(pvs.Entries, text.Entry{Key: pv.Key, Section: pv.section})
 	}
 	for lv := range vg.LVs() {
-		lvs.Entries = append(lvs.Entries, text.Entry{Key: lv.Name, Section: lv.section})
+		lvs.Entries = append(lvs.Entries, text.Entry{Key: lv.Name, Section: lv.Section()})
 	}
 	es = append(es, text.Entry{Key: pvsKey, Section: pvs})
 	if len(lvs.Entries) > 0 {

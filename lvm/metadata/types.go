@@ -84,10 +84,12 @@ type LV struct {
 	Segments     []Segment // in order, without gaps
 	Extents      Extent
 
-	section *text.Section
-	place   place
-	stanza  *stanza
-	kept    int // segments whose extents it has already, while an edit is finished
+	// What Section returns: tree, or what raw has in LVM2's own layout. A changed volume has a tree.
+	tree   *text.Section
+	raw    []byte
+	place  place
+	stanza *stanza
+	kept   int // segments whose extents it has already, while an edit is finished
 }
 
 // Segment maps a run of a logical volume's extents.

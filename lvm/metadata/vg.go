@@ -223,13 +223,23 @@ func (vg *VG) Head() *text.Section { return vg.head }
 func (vg *VG) Top() *text.Section { return vg.top }
 
 // Section returns the tree of the logical volume's text.
-func (lv *LV) Section() *text.Section { return lv.section }
+func (lv *LV) Section() *text.Section {
+	if lv.tree == nil {
+		return sectionOf(lv.raw)
+	}
+	return lv.tree
+}
 
 // Section returns the tree of the physical volume's text.
 func (pv *PV) Section() *text.Section { return pv.section }
 
 // Section returns the tree of the segment's text.
-func (s *Segment) Section() *text.Section { return s.section }
+func (s *Segment) Section() *text.Section {
+	if s.section == nil {
+		return plainSegment(s)
+	}
+	return s.section
+}
 
 // WithDevices returns the group with each physical volume at the disk that it was found on now. Those that the map does
 // not have are absent. It is not a change: the text gets the new names with the next one.

@@ -60,6 +60,10 @@ type parser struct {
 	values  stack[Value]
 	// sections are allocated many at a time.
 	sections []Section
+
+	outline  bool // do not parse the stanzas of logical volumes
+	outlined bool // there were some, or the place for them
+	stanzas  []Stanza
 }
 
 func (p *parser) fail(format string, a ...any) error {
@@ -106,11 +110,21 @@ func (p *parser) entry(depth int) error {
 	switch p.tok {
 	case tokSectionBegin:
 		base := p.entries.len()
+		later := p.outline && depth == volumesDepth && key == volumesKey && len(outer) == 0
+		if later && p.outlined {
+			return p.fail("a second list of logical volumes")
+		}
+		p.outlined = p.outlined || later
 		for p.next(false); p.tok != tokSectionEnd; {
 			if p.tok == tokEOF {
 				return p.fail("the text ends within section %q", key)
 			}
-			if err := p.entry(depth + 1); err != nil {
+			if later {
+				err = p.stanza()
+			} else {
+				err = p.entry(depth + 1)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,22 @@
+package verbs
+
+import (
+	"slices"
+
+	"morgana/cmd/mlvm/internal/command"
+)
+
+// All returns every verb, in the order of help.
+func All() []command.Verb {
+	all := slices.Concat(
+		general(),
+		reports(),
+	)
+	slices.SortFunc(all, func(a, b command.Verb) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return all
+}

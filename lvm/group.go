@@ -1,0 +1,142 @@
+package lvm
+
+import (
+	"context"
+	"slices"
+
+	"morgana/block"
+	"morgana/lvm/metadata"
+	"morgana/lvm/ondisk"
+)
+
+// Group is an open volume group. Its methods must not be called concurrently, but for those that only read.
+type Group struct {
+	vg      *metadata.VG
+	members []*PhysicalVolume // disks that are there
+	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
+	mode    Mode
+	stamp   func() metadata.Stamp
+	bad     map[*MetadataArea]bool // damaged, or failed; left alone
+	log     changeLog              // nil in text mode
+	closed  bool
+
+	// Warnings are what went wrong without keeping a change from being made.
+	Warnings []error
+}
+
+// changeLog makes changes durable in another way than by writing the whole text.
+type changeLog interface {
+	// commit makes a change durable and reports whether it did; where it did not, the text is written. A change for
+	// which disks join or leave is always written as text; the log must be folded by then, which fold does.
+	commit(ctx context.Context, after *metadata.VG, op metadata.Operation) (done bool, err error)
+	fold(ctx context.Context) error
+	close(ctx context.Context) error
+}
+
+func newGroup(f *FoundGroup, o OpenOptions) *Group {
+	g := &Group{vg: f.VG, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
+	g.raw = append(slices.Clone(f.copy.raw), 0)
+	for _, pv := range f.Members {
+		if !pv.Missing() {
+			g.members = append(g.members, pv)
+		}
+	}
+	for _, a := range f.Bad {
+		g.bad[a] = true
+	}
+	return g
+}
+
+// VG is the group as it was last committed.
+func (g *Group) VG() *metadata.VG { return g.vg }
+
+// Writable reports whether the group was opened for changes.
+func (g *Group) Writable() bool { return g.mode == ReadWrite && !g.closed }
+
+// Members are the physical volumes whose disks are there.
+func (g *Group) Members() []*PhysicalVolume { return g.members }
+
+// Device returns the disk of the physical volume that segments name by key, nil where it is missing.
+func (g *Group) Device(key string) block.Device {
+	if pv := g.vg.PV(key); pv != nil {
+		if m := g.Member(pv.ID); m != nil {
+			return m.Disk.Device
+		}
+	}
+	return nil
+}
+
+// Member returns the physical volume with a UUID, nil where it is missing.
+func (g *Group) Member(id metadata.UUID) *PhysicalVolume {
+	for _, pv := range g.members {
+		if pv.ID == id {
+			return pv
+		}
+	}
+	return nil
+}
+
+// Text is the metadata on the disks, without the final NUL. It must not be changed.
+func (g *Group) Text() []byte {
+	if g.raw == nil {
+		return nil
+	}
+	return g.raw[:len(g.raw)-1]
+}
+
+// TextLimit is the size of the longest text that every area in use can hold, its NUL included.
+func (g *Group) TextLimit() uint64 {
+	limit := ^uint64(0)
+	for _, a := range g.areas() {
+		limit = min(limit, ondisk.TextLimit(a.Header.Size))
+	}
+	return limit
+}
+
+// areas are the metadata areas in use that can be written.
+func (g *Group) areas() []*MetadataArea {
+	var out []*MetadataArea
+	for _, pv := range g.members {
+		for _, a := range pv.Areas {
+			if g.usable(a) && !a.Ignored() {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func (g *Group) usable(a *MetadataArea) bool {
+	return a.HeaderErr == nil && a.TextErr == nil && !g.bad[a]
+}
+
+// Close folds a redo log and gives the group up. The disks stay open. It is idempotent.
+func (g *Group) Close(ctx context.Context) error {
+	if g.closed {
+		return nil
+	}
+	var err error
+	if g.log != nil {
+		err = g.log.close(ctx)
+	}
+	g.closed = true
+	return err
+}
+
+func (g *Group) newStamp() metadata.Stamp {
+	if g.stamp != nil {
+		return g.stamp()
+	}
+	return metadata.Stamp{Description: "Write from morgana."}
+}
+
+func (g *Group) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	name := ""
+	if g.vg != nil {
+		name = g.vg.Name()
+	}
+	return &Error{Op: op, Object: name, Err: err}
+}
