@@ -24,6 +24,10 @@ type LV struct {
 	readOnly bool
 	runs     []run
 	disks    []*lvDisk
+
+	// Where there are many runs: the run that each granule lies in. All runs begin at a multiple of granule.
+	granule int64
+	index   []int32
 }
 
 // A run is a table.Target in bytes.
@@ -31,6 +35,7 @@ type run struct {
 	start, end int64
 	kind       table.Kind
 	stripe     int64 // bytes
+	first      area  // areas[0], without a step more
 	areas      []area
 }
 
@@ -90,9 +95,32 @@ func OpenVolume(vg *metadata.VG, name string, disks map[metadata.UUID]block.Devi
 			}
 			r.areas = append(r.areas, area{d, off})
 		}
+		if len(r.areas) > 0 {
+			r.first = r.areas[0]
+		}
 		l.runs = append(l.runs, r)
 	}
+	l.makeIndex(int64(vg.ExtentSize()) * metadata.SectorSize)
 	return l, nil
+}
+
+const (
+	fewRuns    = 4       // in which a search is as quick
+	maxIndexed = 4 << 20 // granules: 16 MiB of index
+)
+
+// makeIndex makes an index of runs, all of which begin at a multiple of extent, where one pays.
+func (l *LV) makeIndex(extent int64) {
+	n := l.size / extent
+	if len(l.runs) <= fewRuns || n > maxIndexed {
+		return
+	}
+	l.granule, l.index = extent, make([]int32, 0, n)
+	for i, r := range l.runs {
+		for at := r.start; at < r.end; at += extent {
+			l.index = append(l.index, int32(i))
+		}
+	}
 }
 
 func refuseLV(kind error, format string, a ...any) error {
@@ -161,8 +189,11 @@ func (d *lvDisk) wrote() {
 
 // find returns the index of the run that has the byte at off.
 func (l *LV) find(off int64) int {
-	if len(l.runs) == 1 {
+	switch {
+	case len(l.runs) == 1:
 		return 0
+	case l.index != nil && off < l.size:
+		return int(l.index[off/l.granule])
 	}
 	return sort.Search(len(l.runs), func(i int) bool { return l.runs[i].end > off })
 }
@@ -178,7 +209,7 @@ func (l *LV) writable(off, n int64) error {
 // at is where the byte rel of a run lies, and how many from there on lie together.
 func (r *run) at(rel int64) (a area, together int64) {
 	if r.kind == table.Linear {
-		a = r.areas[0]
+		a = r.first
 		a.off += rel
 		return a, r.end - r.start - rel
 	}
