@@ -12,7 +12,7 @@ import (
 // Group is an open volume group. Its methods must not be called concurrently, but for those that only read.
 type Group struct {
 	vg      *metadata.VG
-	found   *FoundGroup // what was found; nil for a new group
+	found   *FoundGroup       // what was found; nil for a new group
 	members []*PhysicalVolume // disks that are there
 	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
 	mode    Mode
@@ -29,8 +29,12 @@ type Group struct {
 // changeLog makes changes durable in another way than by writing the whole text each time.
 type changeLog interface {
 	commit(ctx context.Context, after *metadata.VG, op metadata.Operation, join []*PhysicalVolume) error
+	// commitText makes a change durable by a text that has everything.
+	commitText(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error
 	// fold makes the text on the disks one that has everything.
 	fold(ctx context.Context) error
+	// settle waits for what is under way.
+	settle()
 	close(ctx context.Context) error
 }
 

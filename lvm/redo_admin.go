@@ -24,6 +24,13 @@ func (g *Group) Pending() uint64 {
 	return r.log.Pending()
 }
 
+// settleLog waits for what the redo log does in the background.
+func (g *Group) settleLog() {
+	if g.log != nil {
+		g.log.settle()
+	}
+}
+
 // Sync folds the redo log: the text has everything, and LVM2 may use the group.
 func (g *Group) Sync(ctx context.Context) error {
 	if g.log == nil {
