@@ -10,6 +10,9 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		reports(),
+		displays(),
+		scans(),
 	)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
