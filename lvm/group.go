@@ -26,11 +26,10 @@ type Group struct {
 	Warnings []error
 }
 
-// changeLog makes changes durable in another way than by writing the whole text.
+// changeLog makes changes durable in another way than by writing the whole text each time.
 type changeLog interface {
-	// commit makes a change durable and reports whether it did; where it did not, the text is written. A change for
-	// which disks join or leave is always written as text; the log must be folded by then, which fold does.
-	commit(ctx context.Context, after *metadata.VG, op metadata.Operation) (done bool, err error)
+	commit(ctx context.Context, after *metadata.VG, op metadata.Operation, join []*PhysicalVolume) error
+	// fold makes the text on the disks one that has everything.
 	fold(ctx context.Context) error
 	close(ctx context.Context) error
 }
@@ -88,6 +87,15 @@ func (g *Group) Text() []byte {
 
 // TextLimit is the size of the longest text that every area in use can hold, its NUL included.
 func (g *Group) TextLimit() uint64 {
+	if r, ok := g.log.(*redoLog); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.limit // a fold may be at work on the areas
+	}
+	return g.textLimit()
+}
+
+func (g *Group) textLimit() uint64 {
 	limit := ^uint64(0)
 	for _, a := range g.areas() {
 		limit = min(limit, ondisk.TextLimit(a.Header.Size))
