@@ -1,6 +1,9 @@
 package block
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // memChunk is how much of a Mem is allocated at once, so that a big and empty disk costs little.
 const memChunk = 64 << 10
@@ -12,21 +15,35 @@ type Mem struct {
 
 	mu     sync.RWMutex
 	chunks map[int64]*[memChunk]byte
+	own    map[int64]bool // chunks that no clone has
 }
 
 // NewMem returns an empty disk of size bytes whose sectors have sector bytes.
 func NewMem(size int64, sector int) *Mem {
-	return &Mem{size: size, sector: sector, chunks: map[int64]*[memChunk]byte{}}
+	return &Mem{size: size, sector: sector, chunks: map[int64]*[memChunk]byte{}, own: map[int64]bool{}}
 }
 
-// Clone returns a copy that shares nothing.
+// Clone returns a copy. It costs little: what neither writes stays common.
 func (m *Mem) Clone() *Mem {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	c := NewMem(m.size, m.sector)
-	for i, b := range m.chunks {
-		nb := *b
-		c.chunks[i] = &nb
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.own)
+	return &Mem{size: m.size, sector: m.sector, chunks: maps.Clone(m.chunks), own: map[int64]bool{}}
+}
+
+// chunkLocked returns a chunk for writing, nil if it is not there and need not be.
+func (m *Mem) chunkLocked(i int64, need bool) *[memChunk]byte {
+	c := m.chunks[i]
+	if c == nil && !need {
+		return nil
+	}
+	if c == nil || !m.own[i] {
+		n := new([memChunk]byte)
+		if c != nil {
+			*n = *c
+		}
+		c = n
+		m.chunks[i], m.own[i] = c, true
 	}
 	return c
 }
@@ -70,12 +87,7 @@ func (m *Mem) WriteAt(p []byte, off int64) (int, error) {
 	for rest := p; len(rest) > 0; {
 		at := off % memChunk
 		n := min(int64(len(rest)), memChunk-at)
-		c := m.chunks[off/memChunk]
-		if c == nil {
-			c = new([memChunk]byte)
-			m.chunks[off/memChunk] = c
-		}
-		copy(c[at:], rest[:n])
+		copy(m.chunkLocked(off/memChunk, true)[at:], rest[:n])
 		rest, off = rest[n:], off+n
 	}
 	return len(p), nil
@@ -93,7 +105,8 @@ func (m *Mem) WriteZeroes(off, n int64) error {
 		k := min(n, memChunk-at)
 		if k == memChunk {
 			delete(m.chunks, off/memChunk)
-		} else if c := m.chunks[off/memChunk]; c != nil {
+			delete(m.own, off/memChunk)
+		} else if c := m.chunkLocked(off/memChunk, false); c != nil {
 			clear(c[at : at+k])
 		}
 		off, n = off+k, n-k

@@ -12,11 +12,13 @@ import (
 // Group is an open volume group. Its methods must not be called concurrently, but for those that only read.
 type Group struct {
 	vg      *metadata.VG
+	found   *FoundGroup // what was found; nil for a new group
 	members []*PhysicalVolume // disks that are there
 	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
 	mode    Mode
 	stamp   func() metadata.Stamp
 	bad     map[*MetadataArea]bool // damaged, or failed; left alone
+	force   map[*MetadataArea]bool // areas that the next text makes ignored, or used
 	log     changeLog              // nil in text mode
 	closed  bool
 
@@ -24,17 +26,16 @@ type Group struct {
 	Warnings []error
 }
 
-// changeLog makes changes durable in another way than by writing the whole text.
+// changeLog makes changes durable in another way than by writing the whole text each time.
 type changeLog interface {
-	// commit makes a change durable and reports whether it did; where it did not, the text is written. A change for
-	// which disks join or leave is always written as text; the log must be folded by then, which fold does.
-	commit(ctx context.Context, after *metadata.VG, op metadata.Operation) (done bool, err error)
+	commit(ctx context.Context, after *metadata.VG, op metadata.Operation, join []*PhysicalVolume) error
+	// fold makes the text on the disks one that has everything.
 	fold(ctx context.Context) error
 	close(ctx context.Context) error
 }
 
 func newGroup(f *FoundGroup, o OpenOptions) *Group {
-	g := &Group{vg: f.VG, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
+	g := &Group{vg: f.VG, found: f, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
 	g.raw = append(slices.Clone(f.copy.raw), 0)
 	for _, pv := range f.Members {
 		if !pv.Missing() {
@@ -86,6 +87,15 @@ func (g *Group) Text() []byte {
 
 // TextLimit is the size of the longest text that every area in use can hold, its NUL included.
 func (g *Group) TextLimit() uint64 {
+	if r, ok := g.log.(*redoLog); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.limit // a fold may be at work on the areas
+	}
+	return g.textLimit()
+}
+
+func (g *Group) textLimit() uint64 {
 	limit := ^uint64(0)
 	for _, a := range g.areas() {
 		limit = min(limit, ondisk.TextLimit(a.Header.Size))

@@ -17,13 +17,15 @@ type Operation struct {
 	PutLVs []PutLV
 	DelLVs []UUID
 
-	// Notes are what users should be told, as LVM2 tells them. They are not part of the encoding.
-	Notes []string
+	// Notes are what users should be told on standard output, as LVM2 tells them, Warnings what belongs to standard
+	// error. A request that is refused may have some too. They are not part of the encoding.
+	Notes, Warnings []string
 }
 
 // PutPV is a physical volume as it is afterwards. One that the group does not have comes behind the others.
 type PutPV struct {
 	Key     string
+	Was     UUID // its uuid before, if it has got a new one
 	Section *text.Section
 }
 
@@ -64,7 +66,10 @@ func (vg *VG) Join(ops ...Operation) (*VG, Operation, error) {
 
 // then is the operation that does what two do.
 func (op Operation) then(next Operation) Operation {
-	r := Operation{Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...)}
+	r := Operation{
+		Name: next.Name, Seqno: next.Seqno, Head: op.Head, Notes: append(slices.Clip(op.Notes), next.Notes...),
+		Warnings: append(slices.Clip(op.Warnings), next.Warnings...),
+	}
 	if next.Head != nil {
 		r.Head = next.Head
 	}
@@ -79,18 +84,39 @@ func (op Operation) then(next Operation) Operation {
 			r.DelLVs = append(r.DelLVs, id)
 		}
 	}
-	for _, p := range op.PutPVs {
-		if !slices.Contains(next.DelPVs, p.id()) && !slices.ContainsFunc(next.PutPVs, func(q PutPV) bool { return q.id() == p.id() }) {
-			r.PutPVs = append(r.PutPVs, p)
-		}
-	}
-	r.PutPVs = append(r.PutPVs, next.PutPVs...)
-	for _, id := range append(slices.Clip(op.DelPVs), next.DelPVs...) {
-		if !slices.Contains(r.DelPVs, id) && !slices.ContainsFunc(next.PutPVs, func(q PutPV) bool { return q.id() == id }) {
-			r.DelPVs = append(r.DelPVs, id)
-		}
-	}
+	r.joinPVs(op, next)
 	return r
+}
+
+// joinPVs follows physical volumes that get new uuids on the way.
+func (op *Operation) joinPVs(first, next Operation) {
+	op.DelPVs = slices.Clone(first.DelPVs)
+	left := slices.Clone(next.PutPVs)
+	for _, p := range first.PutPVs {
+		i := slices.IndexFunc(left, func(q PutPV) bool { return q.id() == p.id() || q.Was == p.id() })
+		switch {
+		case i >= 0: // in the place of the first one: new volumes keep their order
+			q := left[i]
+			left = slices.Delete(left, i, i+1)
+			if q.id() == p.id() || !p.Was.IsZero() {
+				q.Was = p.Was
+			}
+			op.PutPVs = append(op.PutPVs, q)
+		case !slices.Contains(next.DelPVs, p.id()):
+			op.PutPVs = append(op.PutPVs, p)
+		case !p.Was.IsZero():
+			op.DelPVs = append(op.DelPVs, p.Was)
+		}
+	}
+	op.PutPVs = append(op.PutPVs, left...)
+	for _, id := range next.DelPVs {
+		if !slices.Contains(op.DelPVs, id) {
+			op.DelPVs = append(op.DelPVs, id)
+		}
+	}
+	op.DelPVs = slices.DeleteFunc(op.DelPVs, func(id UUID) bool {
+		return slices.ContainsFunc(op.PutPVs, func(p PutPV) bool { return p.id() == id })
+	})
 }
 
 func (p PutPV) id() UUID {
@@ -108,6 +134,9 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		if err := e.replayHead(op.Head); err != nil {
 			return nil, err
 		}
+	}
+	if e.vg.extentSize != vg.extentSize {
+		return e.replayAll(op)
 	}
 	for _, id := range op.DelLVs {
 		if lv := vg.LVByID(id); lv != nil {
@@ -131,10 +160,13 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 			return nil, r.err
 		}
 		i, ok := e.vg.pvIDs.Get(pv.ID)
+		if !ok && !p.Was.IsZero() {
+			i, ok = e.vg.pvIDs.Get(p.Was)
+		}
 		if !ok {
 			i = len(e.vg.pvs)
-			if k := e.vg.pvIndex(pv.Key); k >= 0 { // a new uuid for a volume that is there
-				i = k
+			if e.vg.pvIndex(pv.Key) >= 0 {
+				return nil, malformed("physical volume %s of an operation is another one in volume group %s", pv.Key, vg.name)
 			}
 		} else {
 			pv.Absent = e.vg.pvs[i].Absent
@@ -147,6 +179,55 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		e.removePV(id)
 	}
 	after, _, err := e.finish(e.vg.head.With("seqno", text.Int(op.Seqno)))
+	return after, err
+}
+
+// replayAll is for an operation after which extents have another size: every volume comes with it or goes.
+func (e *edit) replayAll(op Operation) (*VG, error) {
+	old := e.old
+	pvs := make([]*PV, len(old.pvs))
+	for _, p := range op.PutPVs {
+		r := reader{}
+		pv := readPV(&r, op.Name, p.Key, p.Section)
+		if r.err != nil {
+			return nil, r.err
+		}
+		i, ok := old.pvIDs.Get(pv.ID)
+		if !ok && !p.Was.IsZero() {
+			i, ok = old.pvIDs.Get(p.Was)
+		}
+		if !ok {
+			pvs = append(pvs, pv)
+			continue
+		}
+		pv.Absent = old.pvs[i].Absent
+		pvs[i] = pv
+	}
+	kept := pvs[:0]
+	for i, pv := range pvs {
+		if pv != nil {
+			kept = append(kept, pv)
+		} else if !slices.Contains(op.DelPVs, old.pvs[i].ID) {
+			return nil, malformed("the extent size changes but not physical volume %s", old.pvs[i].Key)
+		}
+	}
+	var lvs []*LV
+	for _, p := range op.PutLVs {
+		lv := *p.lv
+		lv.place.seq = p.Seq
+		if was := old.LVByID(p.ID); was != nil {
+			lv.place.seq = was.place.seq
+		}
+		e.vg.nextSeq = max(e.vg.nextSeq, lv.place.seq)
+		lvs = append(lvs, &lv)
+	}
+	for lv := range old.LVs() {
+		if !slices.Contains(op.DelLVs, lv.ID) && !slices.ContainsFunc(op.PutLVs, func(p PutLV) bool { return p.ID == lv.ID }) {
+			return nil, malformed("the extent size changes but not logical volume %s", lv.Name)
+		}
+	}
+	e.vg.seqno = op.Seqno - 1
+	after, _, err := e.rebuild(kept, lvs)
 	return after, err
 }
 

@@ -119,7 +119,8 @@ type ResizePV struct {
 
 // Split asks for a new group of some of this group's physical volumes and what is on them.
 type Split struct {
-	Name           string
+	Name           string   // of the new group
+	Into           *VG      // or a group that exists
 	PVs            []string // device names
 	LV             string   // or: those that this logical volume is on
 	MaxLV, MaxPV   *uint32

@@ -46,7 +46,15 @@ func ParseAllocation(s string) (Allocation, bool) {
 		return AllocNormal, true
 	}
 	i := slices.Index(allocationNames[:], s)
-	return Allocation(max(i, 0)), i >= 0
+	return Allocation(max(i, 0)).stored(), i >= 0
+}
+
+// stored is what a policy becomes when a volume or group keeps it: as in LVM2, cling always looks at tags too.
+func (a Allocation) stored() Allocation {
+	if a == AllocClingByTags {
+		return AllocCling
+	}
+	return a
 }
 
 // The special values of ReadAhead.
@@ -68,6 +76,9 @@ type Env struct {
 	ClingTags []string
 	// NoMaximiseCling is allocation/maximise_cling=0.
 	NoMaximiseCling bool
+
+	// slow makes every pass of the allocator, also where the outcome is known before; for tests.
+	slow bool
 }
 
 // Stamp says who wrote a text, when and why.
@@ -121,7 +132,7 @@ func Percent(n uint64, of Of) Amount { return Amount{Count: n, Of: of} }
 // rounding made it larger than it is.
 func FormatSize(sectors uint64) string {
 	if sectors == 0 {
-		return "0 "
+		return "0   " // so in lvm2
 	}
 	bytes := float64(sectors) * SectorSize
 	if sectors < 2 {
@@ -136,9 +147,8 @@ func FormatSize(sectors uint64) string {
 }
 
 func formatScaled(f float64) string {
-	rounded := math.Round(f*100) / 100
-	s := strconv.FormatFloat(rounded, 'f', 2, 64)
-	if rounded > f {
+	s := strconv.FormatFloat(f, 'f', 2, 64)
+	if shown, _ := strconv.ParseFloat(s, 64); shown > f {
 		return "<" + s
 	}
 	return s

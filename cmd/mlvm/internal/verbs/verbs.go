@@ -11,6 +11,8 @@ func All() []command.Verb {
 	all := slices.Concat(
 		general(),
 		reports(),
+		displays(),
+		scans(),
 	)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
