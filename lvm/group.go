@@ -12,7 +12,7 @@ import (
 // Group is an open volume group. Its methods must not be called concurrently, but for those that only read.
 type Group struct {
 	vg      *metadata.VG
-	found   *FoundGroup // what was found; nil for a new group
+	found   *FoundGroup       // what was found; nil for a new group
 	members []*PhysicalVolume // disks that are there
 	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
 	mode    Mode
