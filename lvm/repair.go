@@ -93,7 +93,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 	for _, f := range inv.groups {
 		switch {
 		case f.ID == vg.ID():
-			if f.VG != nil && armed(f.VG) {
+			if f.VG != nil && f.VG.Armed() {
 				return fail(fmt.Errorf("%w while its redo log has changes; use mlvm sync or mlvm log discard before", ErrUnsupported))
 			}
 			g.found = f
