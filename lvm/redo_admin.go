@@ -10,6 +10,17 @@ import (
 // HasLog reports whether the group keeps a redo log.
 func (g *Group) HasLog() bool { return len(g.vg.RedoLogs()) > 0 }
 
+// Armed reports whether changes go into the redo log, and LVM2 is kept away.
+func (g *Group) Armed() bool {
+	r, ok := g.log.(*redoLog)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.armed
+}
+
 // Pending returns how many changes are in the redo log only.
 func (g *Group) Pending() uint64 {
 	r, ok := g.log.(*redoLog)
