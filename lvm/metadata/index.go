@@ -3,6 +3,7 @@ package metadata
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"morgana/lvm/metadata/internal/ordered"
 	"morgana/lvm/text"
@@ -59,10 +60,32 @@ func (vg *VG) indexPVs() error {
 	return nil
 }
 
+// showSnapshots makes those volumes visible that have what snapshots of visible volumes keep.
+func showSnapshots(lvs []*LV, byName func(string) *LV) {
+	for _, lv := range lvs {
+		if len(lv.Segments) != 1 || lv.Segments[0].Type != "snapshot" {
+			continue
+		}
+		s := lv.Segments[0].section
+		store, _ := s.Str("cow_store") // of a snapshot that is merged it is merging_store
+		name, _ := s.Str("origin")
+		cow, origin := byName(store), byName(name)
+		if cow != nil && origin != nil && origin.Visible() && !strings.Contains(name, "_vorigin") {
+			cow.cow, cow.place.hidden = true, false
+		}
+	}
+}
+
 func (vg *VG) indexLVs(lvs []*LV) error {
 	names, ids, places := slices.Clone(lvs), slices.Clone(lvs), slices.Clone(lvs)
 	slices.SortFunc(names, func(a, b *LV) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(ids, func(a, b *LV) int { return compareUUID(a.ID, b.ID) })
+	showSnapshots(lvs, func(name string) *LV {
+		if i, ok := slices.BinarySearchFunc(names, name, func(lv *LV, n string) int { return cmp.Compare(lv.Name, n) }); ok {
+			return names[i]
+		}
+		return nil
+	})
 	slices.SortFunc(places, func(a, b *LV) int { return comparePlace(a.place, b.place) })
 	for i := 1; i < len(lvs); i++ {
 		if names[i].Name == names[i-1].Name {
