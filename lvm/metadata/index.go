@@ -144,7 +144,7 @@ func (vg *VG) indexSpaces(lvs []*LV) error {
 			for a, area := range s.Stripes {
 				if area.PV != "" {
 					pv := vg.pvIndex(area.PV)
-					runs[pv] = append(runs[pv], run{area.Start, usedRun{s.AreaLen(), lv.ID, s.Start, a}})
+					runs[pv] = append(runs[pv], run{area.Start, usedRun{s.AreaLen(), s.Start, lv.place.seq, int32(a)}})
 				}
 			}
 		}
@@ -158,11 +158,11 @@ func (vg *VG) indexSpaces(lvs []*LV) error {
 		for j, r := range runs[i] {
 			if uint64(r.start) < next {
 				return malformed("extent %d of physical volume %s is allocated twice, by %s too",
-					r.start, pv.Key, vg.lvName(r.lv))
+					r.start, pv.Key, vg.bySeq(r.seq).Name)
 			}
 			if next = uint64(r.start) + uint64(r.count); next > uint64(pv.PECount) {
 				return malformed("logical volume %s has extent %d of physical volume %s, which has only %d",
-					vg.lvName(r.lv), next-1, pv.Key, pv.PECount)
+					vg.bySeq(r.seq).Name, next-1, pv.Key, pv.PECount)
 			}
 			starts[j], used[j] = r.start, r.usedRun
 		}
@@ -172,11 +172,13 @@ func (vg *VG) indexSpaces(lvs []*LV) error {
 	return nil
 }
 
-func (vg *VG) lvName(id UUID) string {
-	if lv, ok := vg.byID.Get(id); ok {
-		return lv.Name
+// bySeq is the logical volume at a place, visible or hidden, nil if there is none.
+func (vg *VG) bySeq(seq uint64) *LV {
+	lv, ok := vg.order.Get(place{false, seq})
+	if !ok {
+		lv, _ = vg.order.Get(place{true, seq})
 	}
-	return id.String()
+	return lv
 }
 
 // pvIndex is the index of the physical volume that a section names, or -1.
