@@ -13,6 +13,14 @@ func All() []command.Verb {
 		reports(),
 		displays(),
 		scans(),
+		physical(),
+		groups(),
+		groupChanges(),
+		splits(),
+		backups(),
+		volumes(),
+		resizes(),
+		volumeChanges(),
 	)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
