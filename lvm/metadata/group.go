@@ -143,8 +143,10 @@ func (e *edit) addPV(n NewPV) error {
 		PECount: Extent(count), BAStart: n.BAStart, BASize: n.BASize,
 	}
 	es := []text.Entry{
-		{Key: "id", Value: text.String(pv.ID.String())}, {Key: "device", Value: text.String(pv.Device)},
-		{Key: "status", Value: text.StringList(pv.Status...)}, {Key: "flags", Value: text.StringList()},
+		{Key: "id", Value: text.String(pv.ID.String())},
+		{Key: "device", Value: text.String(pv.Device)},
+		{Key: "status", Value: text.StringList(pv.Status...)},
+		{Key: "flags", Value: text.StringList()},
 		num("dev_size", pv.DevSize), num("pe_start", pv.PEStart), num("pe_count", pv.PECount),
 	}
 	if pv.BASize > 0 {
@@ -254,18 +256,18 @@ func (vg *VG) RemoveMissing(force bool) (*VG, Operation, error) {
 
 // partialLVs is the logical volumes that have extents on missing physical volumes, in the order of the text.
 func (vg *VG) partialLVs() []*LV {
-	ids := map[UUID]bool{}
+	seqs := map[uint64]bool{}
 	for i, pv := range vg.pvs {
 		if pv.Missing() {
 			for _, u := range vg.spaces[i].used.All() {
-				ids[u.lv] = true
+				seqs[u.seq] = true
 			}
 		}
 	}
 	var lvs []*LV
-	if len(ids) > 0 {
+	if len(seqs) > 0 {
 		for lv := range vg.LVs() {
-			if ids[lv.ID] {
+			if seqs[lv.place.seq] {
 				lvs = append(lvs, lv)
 			}
 		}

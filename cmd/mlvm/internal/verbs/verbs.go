@@ -10,6 +10,7 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		redoLogVerbs(),
 		reports(),
 		displays(),
 		scans(),
@@ -22,6 +23,7 @@ func All() []command.Verb {
 		resizes(),
 		volumeChanges(),
 	)
+	all = withRedoLog(all)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
 			return -1
