@@ -77,7 +77,7 @@ func (e *edit) changeFlags(r ChangeVG) error {
 		e.setStatus("NOAUTOACTIVATE", !*r.AutoActivate)
 	}
 	if r.Writable != nil {
-		e.setStatus("WRITE", *r.Writable)
+		e.setWritable(*r.Writable)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (e *edit) changeID(env Env, r ChangeVG) error {
 		if *r.SystemID == e.vg.systemID && e.vg.systemID != "" {
 			return refuse(ErrNoChange, "Volume Group system ID is already \"%s\".", e.vg.systemID)
 		}
-		e.setSystemID(*r.SystemID)
+		e.changeOwner(*r.SystemID)
 	}
 	if r.Profile != nil {
 		e.vg.profile = *r.Profile
