@@ -187,7 +187,7 @@ func (vg *VG) ReducePVs(devices []string) (*VG, Operation, error) {
 	for _, d := range devices {
 		i := vg.deviceIndex(d)
 		if i < 0 {
-			return nil, e.op, refuse(ErrNotFound, "Physical Volume \"%s\" not found in Volume Group \"%s\".", d, vg.name)
+			return nil, e.op, refuse(ErrNotFound, "Failed to find physical volume \"%s\".", d)
 		}
 		if vg.spaces[i].unused != vg.pvs[i].PECount {
 			return nil, e.op, refuse(ErrInUse, "Physical volume \"%s\" still in use", d)

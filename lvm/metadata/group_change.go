@@ -365,6 +365,9 @@ func (vg *VG) ResizePV(r ResizePV) (*VG, Operation, error) {
 	case count > maxExtents:
 		return nil, e.op, refuse(ErrLimit, "PV %s too large for extent size %s.", r.Device, FormatSize(vg.extentSize))
 	}
+	if used := vg.PVUsed(pv); count < uint64(used) {
+		return nil, e.op, refuse(ErrInUse, "%s: cannot resize to %d extents as %d are allocated.", r.Device, count, used)
+	}
 	if last, u, ok := vg.spaces[i].used.Max(); ok && uint64(last)+uint64(u.count) > count {
 		return nil, e.op, refuse(ErrInUse, "%s: cannot resize to %d extents as later ones are allocated.", r.Device, count)
 	}
