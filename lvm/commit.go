@@ -156,7 +156,7 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.prepare(); err != nil {
 		return nil, w.revert(err)
 	}
-	if g.vg != nil && g.vg.Name() != after.Name() {
+	if g.vg != nil && (g.vg.Name() != after.Name() || g.vg.ID() != after.ID()) {
 		if err := w.hideOthers(); err != nil {
 			return nil, w.revert(err)
 		}
