@@ -137,7 +137,7 @@ func TestDeviceThroughput(t *testing.T) {
 	after, op, err := l.g.VG().CreateLV(l.env, metadata.CreateLV{Name: "data", Size: metadata.Sectors(uint64(size / 512))})
 	l.must(err)
 	l.must(l.g.Commit(context.Background(), after, op))
-	lv, err := l.g.OpenLV("data", lvm.ReadWrite)
+	lv, err := lvm.OpenVolume(l.g.VG(), "data", map[metadata.UUID]block.Device{l.g.VG().PVs()[0].ID: l.dev}, false)
 	l.must(err)
 	s := l.g.VG().LV("data").Segments[0].Stripes[0]
 	pv := l.g.VG().PVs()[0]
