@@ -40,7 +40,8 @@ func run(ctx context.Context, argv []string) int {
 	return command.Main(ctx, s, verbs.All(), verb)
 }
 
-// split takes the verb out of the arguments: options about devices may stand before it.
+// split takes the verb out of the arguments: options about devices may stand before it. Without one it is the shell, as
+// for lvm2.
 func split(argv []string) (verb string, rest []string) {
 	for i := 0; i < len(argv); i++ {
 		a := argv[i]
@@ -56,5 +57,5 @@ func split(argv []string) (verb string, rest []string) {
 			return a, append(argv[:i:i], argv[i+1:]...)
 		}
 	}
-	return "help", nil
+	return "shell", argv
 }
