@@ -57,6 +57,14 @@ func (s *session) close(ctx context.Context) error {
 // Scan locks and opens the disks that the command may look at, and finds what is on them. What is wrong with a disk is
 // said on standard error.
 func (r *Run) Scan(ctx context.Context, n Need) (*lvm.Inventory, error) {
+	if r.usesKept() && !n.Global {
+		return r.kept.scan(ctx, r)
+	}
+	if r.kept != nil {
+		if err := r.kept.close(context.WithoutCancel(ctx)); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.open(n); err != nil {
 		return nil, err
 	}
@@ -250,7 +258,20 @@ func (r *Run) NoDisk(name string) error {
 
 // Open opens a group for changes, unless the command only tests.
 func (r *Run) Open(inv *lvm.Inventory, name string, allow lvm.Allow) (*lvm.Group, error) {
-	return r.openWith(inv, name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: allow, SystemIDs: r.SystemIDs(), Stamp: r.Stamp})
+	return r.openWith(inv, name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: allow, SystemIDs: r.SystemIDs(), Stamp: r.Stamp, Redo: r.RedoOptions()})
+}
+
+// RedoOptions are for groups that keep a redo log: what is pending stays there for the next command.
+func (r *Run) RedoOptions() lvm.RedoOptions { return lvm.RedoOptions{KeepPending: true} }
+
+// Held returns the group of that name that the run has open, nil if there is none.
+func (r *Run) Held(name string) *lvm.Group {
+	for _, g := range r.groups {
+		if g.VG().Name() == name {
+			return g
+		}
+	}
+	return nil
 }
 
 // OpenReadOnly opens a group to look at it.
@@ -259,6 +280,9 @@ func (r *Run) OpenReadOnly(inv *lvm.Inventory, name string, allow lvm.Allow) (*l
 }
 
 func (r *Run) openWith(inv *lvm.Inventory, name string, o lvm.OpenOptions) (*lvm.Group, error) {
+	if r.kept != nil && inv == r.kept.inv && o.Mode == lvm.ReadWrite {
+		return r.kept.open(inv, name, o)
+	}
 	g, err := inv.Open(name, o)
 	if err != nil {
 		return nil, err
@@ -312,8 +336,16 @@ func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op m
 	if r.Test() {
 		return nil
 	}
-	if err := r.Archive(g.VG()); err != nil {
-		return err
+	if r.kept != nil {
+		defer r.kept.note(g)
+	}
+	logged := g.Armed()
+	if !logged {
+		// What goes into a redo log is not archived: a file of the whole group would cost far more than the change. It
+		// is when the log is folded.
+		if err := r.Archive(g.VG()); err != nil {
+			return err
+		}
 	}
 	known := len(g.Warnings)
 	if err := g.Commit(ctx, after, op, join...); err != nil {
@@ -322,7 +354,9 @@ func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op m
 	for _, w := range g.Warnings[known:] {
 		r.Warn("WARNING: %v", w)
 	}
-	r.Backup(g.VG())
+	if !logged || !g.Armed() {
+		r.Backup(g.VG())
+	}
 	return nil
 }
 
@@ -352,3 +386,25 @@ func (r *Run) keeps() bool { return r.Yes("autobackup", true) && !r.Test() }
 
 // Store is where backups and archives are.
 func (r *Run) Store() backup.Store { return backup.Dirs(r.Getenv) }
+
+// Hold closes a group at the end of the run.
+func (r *Run) Hold(g *lvm.Group) { r.groups = append(r.groups, g) }
+
+// Where makes disks with ranges of extents, as users write them, the names that the metadata know: "./a.img:0-9" may be
+// "a.img:0-9". Tags stay as they are.
+func (r *Run) Where(operands []string) []string {
+	var list []string
+	for _, o := range operands {
+		name, ranges := o, ""
+		if d, ok := r.Disk(o); ok {
+			name = d.Name
+		} else if head, tail, found := strings.Cut(o, ":"); found {
+			name, ranges = head, ":"+tail
+			if d, ok := r.Disk(head); ok {
+				name = d.Name
+			}
+		}
+		list = append(list, name+ranges)
+	}
+	return list
+}

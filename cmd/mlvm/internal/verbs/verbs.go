@@ -10,10 +10,20 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		redoLogVerbs(),
 		reports(),
 		displays(),
 		scans(),
+		physical(),
+		groups(),
+		groupChanges(),
+		splits(),
+		backups(),
+		volumes(),
+		resizes(),
+		volumeChanges(),
 	)
+	all = withRedoLog(all)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
 			return -1
