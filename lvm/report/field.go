@@ -55,7 +55,7 @@ type field struct {
 	heading string
 	scope   scope
 	kind    valueKind
-	width   int // least width of its column
+	width   int // least width of its column; 0 is that of the heading
 	get     func(*Settings, *Row) value
 	words   []reserved
 	about   string

@@ -81,17 +81,24 @@ func volumeFields() []*field {
 			return text("/")
 		}, "Name with the group's, VG/LV"),
 		lvField("lv_path", "Path", textKind, 0, func(_ *Settings, v shape) value {
-			if v.lv == nil || !v.visible() || v.thinPool() || v.cachePool() || v.vdoPool() {
+			switch {
+			case v.lv == nil && v.g.VG != nil: // of free extents, as lvm2 shows it
+				return text("/dev/" + v.g.VG.Name() + "/")
+			case v.lv == nil || !v.visible() || v.thinPool() || v.cachePool() || v.vdoPool():
 				return text("")
 			}
 			return text("/dev/" + v.g.VG.Name() + "/" + v.lv.Name)
 		}, "Path of the volume's device, once it is active"),
 		lvField("lv_dm_path", "DMPath", textKind, 0, func(_ *Settings, v shape) value {
-			if v.lv == nil {
+			if v.g.VG == nil {
 				return text("")
 			}
 			double := func(s string) string { return strings.ReplaceAll(s, "-", "--") }
-			return text("/dev/mapper/" + double(v.g.VG.Name()) + "-" + double(v.lv.Name))
+			name := ""
+			if v.lv != nil {
+				name = v.lv.Name
+			}
+			return text("/dev/mapper/" + double(v.g.VG.Name()) + "-" + double(name))
 		}, "Path of the volume's device-mapper node"),
 		lvField("lv_parent", "Parent", textKind, 0, func(_ *Settings, v shape) value { return v.g.nameOf(v.parent()) },
 			"The volume that this one is a part of"),

@@ -1,5 +1,7 @@
 package report
 
+import "strconv"
+
 // diskFields are those about disks.
 func diskFields() []*field {
 	one := func(sc scope, id, heading string, k valueKind, width int, get func(*Settings, *PV, *Group) value, about string, words ...reserved) *field {
@@ -33,8 +35,8 @@ func diskFields() []*field {
 		}, "The disk's identity"),
 		sectors(ofLabel, "dev_size", "DevSize", 0, func(d *PV, _ *Group) uint64 { return d.DevSize }, "Size of the device"),
 		one(ofLabel, "pv_name", "PV", textKind, 10, func(_ *Settings, d *PV, _ *Group) value { return text(d.Name) }, "Name of the device"),
-		one(ofLabel, "pv_major", "Maj", numberKind, 0, func(_ *Settings, d *PV, _ *Group) value { return signed(int64(d.Major)) }, "Major number of the device"),
-		one(ofLabel, "pv_minor", "Min", numberKind, 0, func(_ *Settings, d *PV, _ *Group) value { return signed(int64(d.Minor)) }, "Minor number of the device"),
+		one(ofLabel, "pv_major", "Maj", textKind, 0, func(_ *Settings, d *PV, _ *Group) value { return text(strconv.Itoa(d.Major)) }, "Major number of the device"),
+		one(ofLabel, "pv_minor", "Min", textKind, 0, func(_ *Settings, d *PV, _ *Group) value { return text(strconv.Itoa(d.Minor)) }, "Minor number of the device"),
 		sectors(ofLabel, "pv_mda_free", "PMdaFree", 9, func(d *PV, _ *Group) uint64 { return d.AreaFree }, "Room that is left in the metadata area"),
 		sectors(ofLabel, "pv_mda_size", "PMdaSize", 9, func(d *PV, _ *Group) uint64 { return d.AreaSize }, "Size of the smallest metadata area"),
 		one(ofLabel, "pv_ext_vsn", "PExtVsn", numberKind, 0, func(_ *Settings, d *PV, _ *Group) value {

@@ -51,10 +51,9 @@ func (r *Report) Write(w io.Writer, f Format) error {
 func (r *Report) writeTable(b *bufio.Writer, f Format, rows [][]value, columns []int) {
 	widths := make([]int, len(columns))
 	for n, i := range columns {
-		if f.Headings || f.Unbuffered {
+		if widths[n] = r.columns[i].field.width; widths[n] == 0 {
 			widths[n] = len(r.columns[i].field.heading)
 		}
-		widths[n] = max(widths[n], r.columns[i].field.width)
 		for _, row := range rows {
 			widths[n] = max(widths[n], len(row[i].text))
 		}
@@ -66,9 +65,12 @@ func (r *Report) writeTable(b *bufio.Writer, f Format, rows [][]value, columns [
 				b.WriteString(f.Separator)
 			}
 			h := r.columns[i].field.heading
-			b.WriteString(h)
 			if f.Aligned {
+				h = h[:min(len(h), widths[n])]
+				b.WriteString(h)
 				spaces(b, widths[n]-len(h))
+			} else {
+				b.WriteString(h)
 			}
 		}
 		b.WriteByte('\n')

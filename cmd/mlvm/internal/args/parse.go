@@ -24,6 +24,13 @@ type Parsed struct {
 	Operands []string
 	values   map[string][]Value
 	order    []string // names in the order in which they first came
+	sequence []Given
+}
+
+// Given is one option of a command line.
+type Given struct {
+	Name  string
+	Value Value
 }
 
 // Parse reads what follows a verb. own are options that lvm2 does not have. Verbs that lvm2 does not have take lvm2's
@@ -183,6 +190,7 @@ func (p *parser) add(o Option, text string) error {
 		p.out.order = append(p.out.order, name)
 	}
 	p.out.values[name] = append(p.out.values[name], v)
+	p.out.sequence = append(p.out.sequence, Given{name, v})
 	return nil
 }
 
@@ -194,6 +202,9 @@ func (p *Parsed) Count(name string) int { return len(p.values[name]) }
 
 // Names are the options that were given, in their order.
 func (p *Parsed) Names() []string { return p.order }
+
+// Sequence is every option as it came, for those whose meaning depends on what was before them.
+func (p *Parsed) Sequence() []Given { return p.sequence }
 
 // Get is an option's value, the first if it was repeated.
 func (p *Parsed) Get(name string) (Value, bool) {

@@ -45,7 +45,7 @@ func Main(ctx context.Context, s System, verbs []Verb, name string) int {
 		}
 		err = v.Run(ctx, r)
 	}
-	if cerr := r.close(); err == nil {
+	if cerr := r.close(context.WithoutCancel(ctx)); err == nil {
 		err = cerr
 	}
 	var usage *args.UsageError

@@ -10,6 +10,7 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		reports(),
 	)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
