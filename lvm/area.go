@@ -82,6 +82,10 @@ func (t *texts) parse(raw []byte) *textCopy {
 	}
 	c := &textCopy{raw: raw}
 	t.all = append(t.all, c)
+	if vg, err := metadata.Parse(raw); err == nil && bytes.HasPrefix(raw, []byte(vg.Name())) {
+		c.name, c.id, c.seqno, c.vg = vg.Name(), vg.ID().String(), vg.Seqno(), vg
+		return c
+	}
 	top, err := text.Parse(raw)
 	if err != nil {
 		c.err = fmt.Errorf("%w: %w", ErrText, err)

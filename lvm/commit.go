@@ -20,18 +20,7 @@ func (g *Group) Commit(ctx context.Context, after *metadata.VG, op metadata.Oper
 		return err
 	}
 	if g.log != nil {
-		if len(join) == 0 && len(op.DelPVs) == 0 && len(op.PutPVs) == 0 {
-			done, err := g.log.commit(ctx, after, op)
-			if err != nil {
-				return g.fail("commit", err)
-			}
-			if done {
-				g.vg, g.raw = after, nil
-				return nil
-			}
-		} else if err := g.log.fold(ctx); err != nil {
-			return g.fail("fold the redo log", err)
-		}
+		return g.log.commit(ctx, after, op, join)
 	}
 	return g.commitText(ctx, after, join)
 }
@@ -122,6 +111,7 @@ type writing struct {
 	ignore  []*MetadataArea // areas that are to be ignored from now on
 	leaving []*PhysicalVolume
 	members []*PhysicalVolume
+	warned  []error
 }
 
 // target is an area and where in its ring the text goes.
@@ -131,10 +121,29 @@ type target struct {
 	err  error // the area failed, and is left alone
 }
 
-// commitText writes the whole text.
+// commitText writes the whole text, which has what a redo log may have.
 func (g *Group) commitText(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error {
+	if g.log != nil {
+		return g.log.commitText(ctx, after, join)
+	}
+	return g.commitPlain(ctx, after, join)
+}
+
+// commitPlain writes the whole text of a group without a redo log, or for it.
+func (g *Group) commitPlain(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error {
+	w, err := g.write(ctx, after, join, g.newStamp())
+	if err != nil {
+		return err
+	}
+	g.vg, g.raw, g.members = after, w.raw, w.members
+	g.Warnings = append(g.Warnings, w.warned...)
+	return nil
+}
+
+// write writes a whole text. What the group remembers of itself is for the caller to change.
+func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalVolume, stamp metadata.Stamp) (*writing, error) {
 	w := &writing{g: g, after: after}
-	w.raw = append(after.AppendText(nil, g.newStamp()), 0)
+	w.raw = append(after.AppendText(make([]byte, 0, after.TextSize(stamp)+1), stamp), 0)
 	w.crc = ondisk.CRC(ondisk.CRCInit, w.raw)
 	for _, pv := range slices.Concat(g.members, join) {
 		if after.PVByID(pv.ID) != nil {
@@ -144,22 +153,22 @@ func (g *Group) commitText(ctx context.Context, after *metadata.VG, join []*Phys
 		}
 	}
 	if err := w.choose(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := w.place(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := w.prepare(); err != nil {
-		return w.revert(err)
+		return nil, w.revert(err)
 	}
 	if err := w.commit(); err != nil {
-		return err
+		return nil, err
 	}
 	w.finish()
-	return nil
+	return w, nil
 }
 
 // choose decides which areas get the text: all that are in use, or as many as metadata_copies says.
@@ -331,24 +340,22 @@ func (w *writing) commit() error {
 		}
 		settle(t, err)
 	}
-	w.g.Warnings = append(w.g.Warnings, errs...)
+	w.warned = append(w.warned, errs...)
 	return nil
 }
 
 // finish brings labels and areas in line with what is committed. Whatever fails here does no harm: the next change
 // does it again.
 func (w *writing) finish() {
-	g := w.g
 	c := &textCopy{raw: w.raw[:len(w.raw)-1], name: w.after.Name(), id: w.after.ID().String(), seqno: w.after.Seqno(), vg: w.after}
 	for _, t := range w.areas {
 		if t.err == nil {
 			t.copy = c
 		}
 	}
-	g.vg, g.raw, g.members = w.after, w.raw, w.members
 	warn := func(err error) {
 		if err != nil {
-			g.Warnings = append(g.Warnings, err)
+			w.warned = append(w.warned, err)
 		}
 	}
 	var touched []*PhysicalVolume

@@ -12,7 +12,7 @@ import (
 // Group is an open volume group. Its methods must not be called concurrently, but for those that only read.
 type Group struct {
 	vg      *metadata.VG
-	found   *FoundGroup // what was found; nil for a new group
+	found   *FoundGroup       // what was found; nil for a new group
 	members []*PhysicalVolume // disks that are there
 	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
 	mode    Mode
@@ -26,12 +26,15 @@ type Group struct {
 	Warnings []error
 }
 
-// changeLog makes changes durable in another way than by writing the whole text.
+// changeLog makes changes durable in another way than by writing the whole text each time.
 type changeLog interface {
-	// commit makes a change durable and reports whether it did; where it did not, the text is written. A change for
-	// which disks join or leave is always written as text; the log must be folded by then, which fold does.
-	commit(ctx context.Context, after *metadata.VG, op metadata.Operation) (done bool, err error)
+	commit(ctx context.Context, after *metadata.VG, op metadata.Operation, join []*PhysicalVolume) error
+	// commitText makes a change durable by a text that has everything.
+	commitText(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error
+	// fold makes the text on the disks one that has everything.
 	fold(ctx context.Context) error
+	// settle waits for what is under way.
+	settle()
 	close(ctx context.Context) error
 }
 
@@ -88,6 +91,15 @@ func (g *Group) Text() []byte {
 
 // TextLimit is the size of the longest text that every area in use can hold, its NUL included.
 func (g *Group) TextLimit() uint64 {
+	if r, ok := g.log.(*redoLog); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.limit // a fold may be at work on the areas
+	}
+	return g.textLimit()
+}
+
+func (g *Group) textLimit() uint64 {
 	limit := ^uint64(0)
 	for _, a := range g.areas() {
 		limit = min(limit, ondisk.TextLimit(a.Header.Size))

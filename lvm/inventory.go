@@ -45,6 +45,8 @@ type FoundGroup struct {
 	Unmarked []*PhysicalVolume
 	// Short are members whose disk is smaller than the metadata say.
 	Short []*PhysicalVolume
+	// Log is the group's redo log, nil if it keeps none. VG has what is in the log only, too.
+	Log *FoundLog
 
 	copy       *textCopy
 	unfinished bool // a split that nobody knows the end of
@@ -220,6 +222,7 @@ func (inv *Inventory) complete(g *FoundGroup) {
 		inv.inspect(g, pv, m)
 	}
 	g.VG = c.vg.WithDevices(devices)
+	inv.readLog(g)
 	for _, pv := range inv.pvs {
 		switch {
 		case pv.Duplicate && c.vg.PVByID(pv.ID) != nil:

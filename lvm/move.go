@@ -113,15 +113,11 @@ func (mv *mover) step(ctx context.Context, step []metadata.Copy, tags []string, 
 	if err := flushAll(written); err != nil {
 		return err
 	}
-	after := g.vg
-	var ops []metadata.Operation
-	for _, c := range step {
-		a, op, err := after.Relocate(c)
-		if err != nil {
-			return g.fail("move extents", err)
-		}
-		after, ops = a, append(ops, op)
+	after, op, err := g.vg.Relocate(step...)
+	if err != nil {
+		return g.fail("move extents", err)
 	}
+	ops := []metadata.Operation{op}
 	if first != last {
 		ch := metadata.ChangePV{Device: g.vg.PVByID(source).Device}
 		if first {
@@ -137,8 +133,7 @@ func (mv *mover) step(ctx context.Context, step []metadata.Copy, tags []string, 
 			after, ops = a, append(ops, op)
 		}
 	}
-	after, op, err := g.vg.Join(ops...)
-	if err != nil {
+	if after, op, err = g.vg.Join(ops...); err != nil {
 		return g.fail("move extents", err)
 	}
 	return g.Commit(ctx, after, op)

@@ -50,6 +50,8 @@ type OpenOptions struct {
 	Prefer string
 	// Stamp says who writes, for the text. Nil stands for a stamp that says little.
 	Stamp func() metadata.Stamp
+	// Redo is for groups that keep a redo log.
+	Redo RedoOptions
 }
 
 // refuse makes an error that matches kind and reads as LVM2's.
@@ -76,14 +78,14 @@ func (inv *Inventory) open(f *FoundGroup, o OpenOptions) (*Group, error) {
 	if err := f.prefer(o.Prefer); err != nil {
 		return nil, err
 	}
-	g := newGroup(f, o)
-	if armed(f.VG) {
-		return g, g.openArmed(f, o)
-	}
 	if err := f.refuses(o); err != nil {
 		return nil, err
 	}
-	return g, g.openLog(o)
+	g := newGroup(f, o)
+	if err := g.openLog(f, o); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // prefer makes the copy on a disk the one that counts.

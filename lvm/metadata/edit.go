@@ -93,6 +93,7 @@ func (e *edit) own() {
 func (e *edit) putPV(i int, pv *PV) error {
 	e.own()
 	pv.bytes = pv.measure()
+	e.vg.usedKey(pv.Key)
 	if i == len(e.vg.pvs) {
 		if uint64(e.vg.total)+uint64(pv.PECount) > maxExtents {
 			return refuse(ErrLimit, "Unable to add %s to %s: new extent count (%d) exceeds limit (%d).",
@@ -111,13 +112,14 @@ func (e *edit) putPV(i int, pv *PV) error {
 		e.vg.total += pv.PECount - old.PECount
 		e.vg.free += pv.PECount - old.PECount
 	}
-	if i < len(e.old.pvs) && e.vg.pvs[i].ID != pv.ID {
-		e.vg.pvIDs = e.vg.pvIDs.Delete(e.vg.pvs[i].ID)
-		e.op.DelPVs = append(e.op.DelPVs, e.vg.pvs[i].ID)
+	put := PutPV{Key: pv.Key, Section: pv.section}
+	if was := e.vg.pvs[i].ID; was != pv.ID {
+		e.vg.pvIDs = e.vg.pvIDs.Delete(was)
+		put.Was = was
 	}
 	e.vg.pvIDs = e.vg.pvIDs.Set(pv.ID, i)
 	e.vg.pvs[i] = pv
-	e.op.PutPVs = append(e.op.PutPVs, PutPV{Key: pv.Key, Section: pv.section})
+	e.op.PutPVs = append(e.op.PutPVs, put)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 
 	"morgana/lvm/text"
 )
@@ -153,13 +154,22 @@ func (e *edit) addPV(n NewPV) error {
 	return e.putPV(len(vg.pvs), pv)
 }
 
-// freeKey is the first of pv0, pv1, … that names no physical volume. LVM2 numbers them anew whenever it writes.
+// freeKey is the next of pv0, pv1, … LVM2 numbers them anew whenever it writes.
 func (vg *VG) freeKey() string {
-	for i := len(vg.pvs); ; i++ {
-		for _, n := range []int{i - len(vg.pvs), i} {
-			if key := "pv" + strconv.Itoa(n); vg.pvIndex(key) < 0 && vg.LV(key) == nil {
-				return key
-			}
+	for {
+		key := "pv" + strconv.Itoa(vg.nextKey)
+		vg.nextKey++
+		if vg.LV(key) == nil {
+			return key
+		}
+	}
+}
+
+// usedKey makes sure that freeKey does not give a key again.
+func (vg *VG) usedKey(key string) {
+	if s, ok := strings.CutPrefix(key, "pv"); ok {
+		if n, err := strconv.Atoi(s); err == nil && n < 1<<30 {
+			vg.nextKey = max(vg.nextKey, n+1)
 		}
 	}
 }

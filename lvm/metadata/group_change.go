@@ -173,12 +173,29 @@ func (e *edit) changeExtentSize(size uint64) (*VG, Operation, error) {
 	}
 	e.vg.extentSize = size
 	e.set("extent_size", text.Int(size))
+	if _, err := scale(old.total, old.name, ""); err != nil {
+		return nil, e.op, err
+	}
+	if _, err := scale(old.free, old.name, " free space"); err != nil {
+		return nil, e.op, err
+	}
 	var err error
 	var pvs []*PV
-	for _, p := range old.pvs {
+	for i, p := range old.pvs {
 		pv := p.changed()
 		if pv.PECount, err = scale(p.PECount, p.Device, ""); err != nil {
 			return nil, e.op, err
+		}
+		if _, err := scale(old.PVUsed(p), p.Device, " allocated space"); err != nil {
+			return nil, e.op, err
+		}
+		for start, n := range old.spaces[i].free.All() {
+			if _, err := scale(start, p.Device, " PV segment start"); err != nil {
+				return nil, e.op, err
+			}
+			if _, err := scale(n, p.Device, " PV segment length"); err != nil {
+				return nil, e.op, err
+			}
 		}
 		pv.set("pe_count", text.Int(pv.PECount))
 		pvs = append(pvs, pv)
@@ -188,6 +205,9 @@ func (e *edit) changeExtentSize(size uint64) (*VG, Operation, error) {
 		if !l.plain() {
 			return nil, e.op, refuse(ErrUnsupported, "Can't change the extent size of a group with segments of type %s; use LVM2.",
 				l.Segments[0].Type)
+		}
+		if _, err := scale(l.Extents, l.Name, ""); err != nil {
+			return nil, e.op, err
 		}
 		lv := l.changed()
 		lv.Segments = slices.Clone(l.Segments)

@@ -49,6 +49,7 @@ func (vg *VG) indexPVs() error {
 			return malformed("two physical volumes are named %s", pv.Key)
 		}
 		keys[pv.Key] = true
+		vg.usedKey(pv.Key)
 		vg.pvIDs = vg.pvIDs.Set(pv.ID, i)
 		if total := uint64(vg.total) + uint64(pv.PECount); total > maxExtents {
 			return malformed("volume group %s has more than %d extents", vg.name, uint32(maxExtents))

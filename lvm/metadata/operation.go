@@ -25,6 +25,7 @@ type Operation struct {
 // PutPV is a physical volume as it is afterwards. One that the group does not have comes behind the others.
 type PutPV struct {
 	Key     string
+	Was     UUID // its uuid before, if it has got a new one
 	Section *text.Section
 }
 
@@ -83,18 +84,39 @@ func (op Operation) then(next Operation) Operation {
 			r.DelLVs = append(r.DelLVs, id)
 		}
 	}
-	for _, p := range op.PutPVs {
-		if !slices.Contains(next.DelPVs, p.id()) && !slices.ContainsFunc(next.PutPVs, func(q PutPV) bool { return q.id() == p.id() }) {
-			r.PutPVs = append(r.PutPVs, p)
-		}
-	}
-	r.PutPVs = append(r.PutPVs, next.PutPVs...)
-	for _, id := range append(slices.Clip(op.DelPVs), next.DelPVs...) {
-		if !slices.Contains(r.DelPVs, id) && !slices.ContainsFunc(next.PutPVs, func(q PutPV) bool { return q.id() == id }) {
-			r.DelPVs = append(r.DelPVs, id)
-		}
-	}
+	r.joinPVs(op, next)
 	return r
+}
+
+// joinPVs follows physical volumes that get new uuids on the way.
+func (op *Operation) joinPVs(first, next Operation) {
+	op.DelPVs = slices.Clone(first.DelPVs)
+	left := slices.Clone(next.PutPVs)
+	for _, p := range first.PutPVs {
+		i := slices.IndexFunc(left, func(q PutPV) bool { return q.id() == p.id() || q.Was == p.id() })
+		switch {
+		case i >= 0: // in the place of the first one: new volumes keep their order
+			q := left[i]
+			left = slices.Delete(left, i, i+1)
+			if q.id() == p.id() || !p.Was.IsZero() {
+				q.Was = p.Was
+			}
+			op.PutPVs = append(op.PutPVs, q)
+		case !slices.Contains(next.DelPVs, p.id()):
+			op.PutPVs = append(op.PutPVs, p)
+		case !p.Was.IsZero():
+			op.DelPVs = append(op.DelPVs, p.Was)
+		}
+	}
+	op.PutPVs = append(op.PutPVs, left...)
+	for _, id := range next.DelPVs {
+		if !slices.Contains(op.DelPVs, id) {
+			op.DelPVs = append(op.DelPVs, id)
+		}
+	}
+	op.DelPVs = slices.DeleteFunc(op.DelPVs, func(id UUID) bool {
+		return slices.ContainsFunc(op.PutPVs, func(p PutPV) bool { return p.id() == id })
+	})
 }
 
 func (p PutPV) id() UUID {
@@ -138,10 +160,13 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 			return nil, r.err
 		}
 		i, ok := e.vg.pvIDs.Get(pv.ID)
+		if !ok && !p.Was.IsZero() {
+			i, ok = e.vg.pvIDs.Get(p.Was)
+		}
 		if !ok {
 			i = len(e.vg.pvs)
-			if k := e.vg.pvIndex(pv.Key); k >= 0 { // a new uuid for a volume that is there
-				i = k
+			if e.vg.pvIndex(pv.Key) >= 0 {
+				return nil, malformed("physical volume %s of an operation is another one in volume group %s", pv.Key, vg.name)
 			}
 		} else {
 			pv.Absent = e.vg.pvs[i].Absent
@@ -157,7 +182,7 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 	return after, err
 }
 
-// replayAll is for an operation after which extents have another size: every volume comes with it.
+// replayAll is for an operation after which extents have another size: every volume comes with it or goes.
 func (e *edit) replayAll(op Operation) (*VG, error) {
 	old := e.old
 	pvs := make([]*PV, len(old.pvs))
@@ -168,24 +193,41 @@ func (e *edit) replayAll(op Operation) (*VG, error) {
 			return nil, r.err
 		}
 		i, ok := old.pvIDs.Get(pv.ID)
+		if !ok && !p.Was.IsZero() {
+			i, ok = old.pvIDs.Get(p.Was)
+		}
 		if !ok {
-			return nil, malformed("the extent size changes together with physical volumes that are new")
+			pvs = append(pvs, pv)
+			continue
 		}
 		pv.Absent = old.pvs[i].Absent
 		pvs[i] = pv
+	}
+	kept := pvs[:0]
+	for i, pv := range pvs {
+		if pv != nil {
+			kept = append(kept, pv)
+		} else if !slices.Contains(op.DelPVs, old.pvs[i].ID) {
+			return nil, malformed("the extent size changes but not physical volume %s", old.pvs[i].Key)
+		}
 	}
 	var lvs []*LV
 	for _, p := range op.PutLVs {
 		lv := *p.lv
 		lv.place.seq = p.Seq
-		e.vg.nextSeq = max(e.vg.nextSeq, p.Seq)
+		if was := old.LVByID(p.ID); was != nil {
+			lv.place.seq = was.place.seq
+		}
+		e.vg.nextSeq = max(e.vg.nextSeq, lv.place.seq)
 		lvs = append(lvs, &lv)
 	}
-	if slices.Contains(pvs, nil) {
-		return nil, malformed("the extent size changes but not every physical volume")
+	for lv := range old.LVs() {
+		if !slices.Contains(op.DelLVs, lv.ID) && !slices.ContainsFunc(op.PutLVs, func(p PutLV) bool { return p.ID == lv.ID }) {
+			return nil, malformed("the extent size changes but not logical volume %s", lv.Name)
+		}
 	}
 	e.vg.seqno = op.Seqno - 1
-	after, _, err := e.rebuild(pvs, lvs)
+	after, _, err := e.rebuild(kept, lvs)
 	return after, err
 }
 

@@ -12,7 +12,7 @@ import (
 // the group's keys are in the text's own grammar, so that a dump can be read, and what a newer version knows is kept.
 //
 //	version, seqno, name, text of the head ("" if unchanged),
-//	number of PVs: key, text; number of uuids that go: 32 bytes each;
+//	number of PVs: key, number of former uuids (0 or 1), those, text; number of uuids that go: 32 bytes each;
 //	number of LVs: seq, stanza; number of uuids that go: 32 bytes each
 const operationVersion = 1
 
@@ -25,6 +25,11 @@ func (op Operation) Append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(op.PutPVs)))
 	for _, p := range op.PutPVs {
 		dst = appendBytes(dst, p.Key)
+		var was []UUID
+		if !p.Was.IsZero() {
+			was = []UUID{p.Was}
+		}
+		dst = appendUUIDs(dst, was)
 		dst = appendBytes(dst, string(text.Printer{}.Append(nil, p.Section, text.Elsewhere, 1)))
 	}
 	dst = appendUUIDs(dst, op.DelPVs)
@@ -69,12 +74,20 @@ func ParseOperation(b []byte) (Operation, error) {
 	}
 	for range d.count() {
 		key := string(d.bytes())
+		was := d.uuids()
+		if len(was) > 1 {
+			d.fail("%d former uuids", len(was))
+		}
 		s := d.section()
 		r := reader{}
 		if readPV(&r, op.Name, key, s); d.err == nil && r.err != nil {
 			d.fail("%v", r.err)
 		}
-		op.PutPVs = append(op.PutPVs, PutPV{Key: key, Section: s})
+		p := PutPV{Key: key, Section: s}
+		if len(was) == 1 {
+			p.Was = was[0]
+		}
+		op.PutPVs = append(op.PutPVs, p)
 	}
 	op.DelPVs = d.uuids()
 	for range d.count() {

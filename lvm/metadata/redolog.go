@@ -82,24 +82,24 @@ func (vg *VG) Owner() string {
 	return ""
 }
 
-// WithLogState returns the group with another position, armed or not. It is not a change that has a seqno of its own,
-// but part of the change that the caller commits. The position must be a legal end of a tag.
-func (vg *VG) WithLogState(position string, armed bool) *VG {
+// WithLogState returns the group with another position and seqno, armed or not. It is not a change by itself, but part
+// of the one that the caller commits. The position must be a legal end of a tag.
+func (vg *VG) WithLogState(position string, armed bool, seqno uint32) *VG {
 	e := vg.edit()
+	e.vg.seqno = seqno
 	if logs := vg.RedoLogs(); len(logs) > 0 {
-		lv := *logs[0]
-		lv.stanza = &stanza{}
+		lv := logs[0].changed()
 		lv.Tags = slices.DeleteFunc(slices.Clone(lv.Tags), func(t string) bool { return strings.HasPrefix(t, positionTag) })
 		if position != "" {
 			lv.Tags = append(lv.Tags, positionTag+position)
 		}
-		lv.tree = withKey(lv.Section(), lvOrder, "tags", listOrNone(lv.Tags))
-		e.put(&lv)
+		lv.set("tags", listOrNone(lv.Tags))
+		e.put(lv)
 	}
 	if armed != vg.Armed() {
 		e.arm(armed)
 	}
-	after, _, err := e.finish(e.vg.head)
+	after, _, err := e.finish(e.vg.head.With("seqno", text.Int(seqno)))
 	if err != nil {
 		panic(err) // a change of tags needs nothing that could be missing
 	}

@@ -112,7 +112,7 @@ func TestArming(t *testing.T) {
 		if vg.Armed() || len(vg.RedoLogs()) != 1 || vg.LogPosition() != "" {
 			t.Fatalf("armed %v, logs %v, position %q", vg.Armed(), vg.RedoLogs(), vg.LogPosition())
 		}
-		armed := vg.WithLogState("0123:01", true)
+		armed := vg.WithLogState("0123:01", true, 5)
 		text := printed(armed)
 		for _, want := range []string{
 			`status = ["RESIZEABLE", "READ"]`, `system_id = "mlvm.aaaaaabb"`, `"mlvm.armed"`, `tags = ["mlvm.log", "mlvm.at=0123:01"]`,
@@ -129,10 +129,10 @@ func TestArming(t *testing.T) {
 		if !again.Armed() || again.Owner() != owner || again.LogPosition() != "0123:01" || again.Writable() {
 			t.Errorf("read again: armed %v, owner %q, position %q", again.Armed(), again.Owner(), again.LogPosition())
 		}
-		if d := cmp.Diff(text, printed(again.WithLogState("0123:01", true))); d != "" {
+		if d := cmp.Diff(text, printed(again.WithLogState("0123:01", true, 5))); d != "" {
 			t.Errorf("armed twice:\n%s", d)
 		}
-		if d := cmp.Diff(printed(vg), printed(again.WithLogState("", false))); d != "" {
+		if d := cmp.Diff(printed(vg), printed(again.WithLogState("", false, 5))); d != "" {
 			t.Errorf("disarmed (-want +got):\n%s", d)
 		}
 		if n := armed.TextSize(Stamp{}); n != len(text) {
@@ -151,7 +151,7 @@ func TestNotArmed(t *testing.T) {
 
 func TestRemoveRedoLog(t *testing.T) {
 	vg := logged(t, "")
-	if _, _, err := vg.WithLogState("1:1", true).RemoveRedoLog(); err == nil {
+	if _, _, err := vg.WithLogState("1:1", true, 5).RemoveRedoLog(); err == nil {
 		t.Error("removed the log of an armed group")
 	}
 	after, op, err := vg.RemoveRedoLog()

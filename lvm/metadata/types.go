@@ -43,6 +43,7 @@ type VG struct {
 	unknown     int // logical volumes with segments of unknown type
 
 	nextSeq uint64 // of place
+	nextKey int    // of physical volumes; a key is not used again, so that operations can be joined
 	lvBytes *lvBytes
 }
 

@@ -76,6 +76,9 @@ type Env struct {
 	ClingTags []string
 	// NoMaximiseCling is allocation/maximise_cling=0.
 	NoMaximiseCling bool
+
+	// slow makes every pass of the allocator, also where the outcome is known before; for tests.
+	slow bool
 }
 
 // Stamp says who wrote a text, when and why.

@@ -291,3 +291,41 @@ func (g *Group) Count() (visible, snapshots int) {
 	}
 	return visible, snapshots
 }
+
+// SnapshotOf returns the origin of a volume that is a thick snapshot, and the snapshot's chunk size in sectors.
+func (g *Group) SnapshotOf(lv *metadata.LV) (origin *metadata.LV, chunk uint64) {
+	v := g.shape(lv)
+	if s := v.cow(); s != nil {
+		return v.snapshotOrigin(), uint64(integer(g.shape(s).first(), "chunk_size"))
+	}
+	return nil, 0
+}
+
+// Snapshots are the names of a volume's thick snapshots.
+func (g *Group) Snapshots(lv *metadata.LV) []string {
+	var list []string
+	for u := range g.VG.Users(lv.Name) {
+		if s := g.shape(u); s.kind() == "snapshot" && s.needs("origin") == lv.Name {
+			list = append(list, s.needs("cow_store")+s.needs("merging_store"))
+		}
+	}
+	return list
+}
+
+// Images is how many images a mirror or RAID1 has, 0 of others.
+func (g *Group) Images(lv *metadata.LV) int {
+	v := g.shape(lv)
+	switch v.kind() {
+	case "mirror":
+		return len(v.images())
+	case "raid1":
+		return len(strings0(v.first(), "raids")) / 2
+	}
+	return 0
+}
+
+// Named is the volume that a key of a volume's first segment names.
+func (g *Group) Named(lv *metadata.LV, key string) string { return g.shape(lv).needs(key) }
+
+// DeviceName is the name of the disk with a key of the metadata.
+func (g *Group) DeviceName(key string) string { return g.device(key) }

@@ -278,6 +278,9 @@ func collect(ctx context.Context, r *command.Run, disks bool, rep *report.Report
 	if disks {
 		return collectDisks(ctx, r, rep)
 	}
+	if err := onlyGroups(r); err != nil {
+		return err
+	}
 	names := operandGroups(r.Operands)
 	inv, err := r.Scan(ctx, command.Need{Groups: names})
 	if err != nil {
@@ -289,6 +292,19 @@ func collect(ctx context.Context, r *command.Run, disks bool, rep *report.Report
 		addGroup(r, rep, g, pvs, w)
 	}
 	return failed
+}
+
+// onlyGroups refuses volumes where a verb is about groups.
+func onlyGroups(r *command.Run) error {
+	if !strings.HasPrefix(r.Verb.Name, "vg") {
+		return nil
+	}
+	for _, o := range r.Operands {
+		if name := args.StripDev(o); !strings.HasPrefix(o, "@") && strings.Contains(name, "/") {
+			return r.Verb.WrongUse("Invalid volume group name %s.", name)
+		}
+	}
+	return nil
 }
 
 // operandGroups are the names of the groups that operands are about; nil if only a look at all tells.

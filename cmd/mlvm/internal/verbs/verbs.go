@@ -10,8 +10,12 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		redoLogVerbs(),
 		reports(),
+		displays(),
+		scans(),
 	)
+	all = withRedoLog(all)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
 			return -1
