@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"morgana/block"
 	"morgana/lvm/metadata"
@@ -82,31 +83,26 @@ func (t *texts) parse(raw []byte) *textCopy {
 	}
 	c := &textCopy{raw: raw}
 	t.all = append(t.all, c)
-	if vg, err := metadata.Parse(raw); err == nil && bytes.HasPrefix(raw, []byte(vg.Name())) {
-		c.name, c.id, c.seqno, c.vg = vg.Name(), vg.ID().String(), vg.Seqno(), vg
+	if c.vg, c.err = metadata.Parse(raw); c.err == nil && bytes.HasPrefix(raw, []byte(c.vg.Name())) {
+		c.name, c.id, c.seqno = c.vg.Name(), c.vg.ID().String(), c.vg.Seqno()
 		return c
 	}
+	// It cannot be used; but whose it is, and how new, may still be told.
+	c.vg = nil
 	top, err := text.Parse(raw)
 	if err != nil {
 		c.err = fmt.Errorf("%w: %w", ErrText, err)
 		return c
 	}
-	for _, e := range top.Entries {
-		if e.Section != nil {
-			c.name = e.Key
-			c.id, _ = e.Section.Str("id")
-			n, _ := e.Section.Int("seqno")
-			c.seqno = uint32(n)
-			break
-		}
-	}
-	if c.name == "" || !bytes.HasPrefix(raw, []byte(c.name)) {
+	i := slices.IndexFunc(top.Entries, func(e text.Entry) bool { return e.Section != nil })
+	if i < 0 || !bytes.HasPrefix(raw, []byte(top.Entries[i].Key)) {
 		c.err = fmt.Errorf("%w: it does not begin with the name of a volume group", ErrText)
 		return c
 	}
-	if c.vg, c.err = metadata.FromSection(top); c.err == nil {
-		c.id, c.seqno = c.vg.ID().String(), c.vg.Seqno()
-	}
+	c.name = top.Entries[i].Key
+	c.id, _ = top.Entries[i].Section.Str("id")
+	n, _ := top.Entries[i].Section.Int("seqno")
+	c.seqno = uint32(n)
 	return c
 }
 

@@ -242,3 +242,11 @@ func (b *bench) filled(name string) error {
 		return nil
 	})
 }
+
+// shorter is a disk that has lost its end.
+type shorter struct {
+	block.Device
+	size int64
+}
+
+func (s shorter) Size() int64 { return s.size }
