@@ -254,18 +254,18 @@ func (vg *VG) RemoveMissing(force bool) (*VG, Operation, error) {
 
 // partialLVs is the logical volumes that have extents on missing physical volumes, in the order of the text.
 func (vg *VG) partialLVs() []*LV {
-	ids := map[UUID]bool{}
+	seqs := map[uint64]bool{}
 	for i, pv := range vg.pvs {
 		if pv.Missing() {
 			for _, u := range vg.spaces[i].used.All() {
-				ids[u.lv] = true
+				seqs[u.seq] = true
 			}
 		}
 	}
 	var lvs []*LV
-	if len(ids) > 0 {
+	if len(seqs) > 0 {
 		for lv := range vg.LVs() {
-			if ids[lv.ID] {
+			if seqs[lv.place.seq] {
 				lvs = append(lvs, lv)
 			}
 		}
