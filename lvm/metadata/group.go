@@ -143,8 +143,10 @@ func (e *edit) addPV(n NewPV) error {
 		PECount: Extent(count), BAStart: n.BAStart, BASize: n.BASize,
 	}
 	es := []text.Entry{
-		{Key: "id", Value: text.String(pv.ID.String())}, {Key: "device", Value: text.String(pv.Device)},
-		{Key: "status", Value: text.StringList(pv.Status...)}, {Key: "flags", Value: text.StringList()},
+		{Key: "id", Value: text.String(pv.ID.String())},
+		{Key: "device", Value: text.String(pv.Device)},
+		{Key: "status", Value: text.StringList(pv.Status...)},
+		{Key: "flags", Value: text.StringList()},
 		num("dev_size", pv.DevSize), num("pe_start", pv.PEStart), num("pe_count", pv.PECount),
 	}
 	if pv.BASize > 0 {

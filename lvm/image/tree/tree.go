@@ -93,6 +93,17 @@ func (n *Node) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(n.entries, name, func(e Entry, name string) int { return cmp.Compare(e.Name, name) })
 }
 
+// SetXattr sets an extended attribute.
+func (n *Node) SetXattr(name string, value []byte) {
+	i, ok := slices.BinarySearchFunc(n.Xattrs, name, func(x Xattr, name string) int { return cmp.Compare(x.Name, name) })
+	n.Xattrs = slices.Clone(n.Xattrs)
+	if ok {
+		n.Xattrs[i].Value = value
+	} else {
+		n.Xattrs = slices.Insert(n.Xattrs, i, Xattr{name, value})
+	}
+}
+
 // ErrPath tells of a path that does not suit the tree.
 var ErrPath = errors.New("no such path")
 
@@ -139,6 +150,21 @@ func (n *Node) PutAt(name string, child *Node) error {
 		return fmt.Errorf("%w: %s is a %v", ErrPath, dir, at.Type)
 	}
 	return at.Put(base, child)
+}
+
+// RemoveAt takes the name at an absolute path away, with what only it leads to.
+func (n *Node) RemoveAt(name string) error {
+	dir, base := path.Split(path.Clean("/" + name))
+	at, err := n.At(dir)
+	if err != nil {
+		return err
+	}
+	i, ok := at.find(base)
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrPath, name)
+	}
+	at.entries = slices.Delete(at.entries, i, i+1)
+	return nil
 }
 
 // Walk calls f for the node and all below it, a directory before its entries, with their paths; a file with several

@@ -87,8 +87,13 @@ func Of(verb string) []Option {
 	slices.Sort(names)
 	var list []Option
 	for _, n := range names {
-		if i, ok := slices.BinarySearchFunc(options, n, func(o Option, n string) int { return strings.Compare(o.Name, n) }); ok {
-			list = append(list, options[i])
+		i, ok := slices.BinarySearchFunc(options, n, func(o Option, n string) int { return strings.Compare(o.Name, n) })
+		if ok {
+			o := options[i]
+			if o.Name == "uuid" && verb != "pvcreate" { // a new one, or to be shown
+				o.Kind = Flag
+			}
+			list = append(list, o)
 		}
 	}
 	return list

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"morgana/cmd/mlvm/internal/args"
+	"morgana/lvm/metadata"
 )
 
 // Exit codes of lvm2, lib/commands/errors.h.
@@ -62,6 +63,16 @@ func (r *Run) Print(format string, a ...any) {
 // Warn says something on standard error, indented as lvm2 does.
 func (r *Run) Warn(format string, a ...any) { fmt.Fprintf(r.Stderr, "  "+format+"\n", a...) }
 
+// Say tells what a request has to tell beside its outcome.
+func (r *Run) Say(op metadata.Operation) {
+	for _, n := range op.Notes {
+		r.Print("%s", n)
+	}
+	for _, w := range op.Warnings {
+		r.Warn("%s", w)
+	}
+}
+
 // ErrFailed is a failure whose reasons were already printed.
 var ErrFailed = errors.New("failed")
 
@@ -81,12 +92,13 @@ func (r *Run) Fail(err error) error {
 	return ErrFailed
 }
 
-// Ask asks a question and reports whether the answer was yes. With --yes none is asked. The end of the input is a no.
+// Ask asks a question, which ends as lvm2's do ("[y/n]: "), and reports whether the answer was yes. With --yes none is
+// asked. The end of the input is a no.
 func (r *Run) Ask(format string, a ...any) bool {
 	if r.Has("yes") {
 		return true
 	}
-	question := fmt.Sprintf(format, a...) + " [y/n]: "
+	question := fmt.Sprintf(format, a...)
 	if r.in == nil {
 		r.in = bufio.NewReader(r.Stdin)
 	}

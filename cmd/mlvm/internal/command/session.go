@@ -370,3 +370,25 @@ func (r *Run) keeps() bool { return r.Yes("autobackup", true) && !r.Test() }
 
 // Store is where backups and archives are.
 func (r *Run) Store() backup.Store { return backup.Dirs(r.Getenv) }
+
+// Hold closes a group at the end of the run.
+func (r *Run) Hold(g *lvm.Group) { r.groups = append(r.groups, g) }
+
+// Where makes disks with ranges of extents, as users write them, the names that the metadata know: "./a.img:0-9" may be
+// "a.img:0-9". Tags stay as they are.
+func (r *Run) Where(operands []string) []string {
+	var list []string
+	for _, o := range operands {
+		name, ranges := o, ""
+		if d, ok := r.Disk(o); ok {
+			name = d.Name
+		} else if head, tail, found := strings.Cut(o, ":"); found {
+			name, ranges = head, ":"+tail
+			if d, ok := r.Disk(head); ok {
+				name = d.Name
+			}
+		}
+		list = append(list, name+ranges)
+	}
+	return list
+}

@@ -14,6 +14,14 @@ func All() []command.Verb {
 		reports(),
 		displays(),
 		scans(),
+		physical(),
+		groups(),
+		groupChanges(),
+		splits(),
+		backups(),
+		volumes(),
+		resizes(),
+		volumeChanges(),
 	)
 	all = withRedoLog(all)
 	slices.SortFunc(all, func(a, b command.Verb) int {
