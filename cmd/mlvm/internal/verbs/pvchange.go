@@ -275,11 +275,11 @@ func resizeDisk(ctx context.Context, r *command.Run, m member) error {
 		}
 		return m.pv.Resize(bytes)
 	}
-	end := uint64(0)
-	if e := m.pv.PEEnd(); e < m.pv.Label.DeviceSize {
-		end = e / metadata.SectorSize
+	req, err := m.pv.Resizing(bytes)
+	if err != nil {
+		return err
 	}
-	after, op, err := m.group.VG().ResizePV(metadata.ResizePV{Device: name, DevSize: size, PEEnd: end})
+	after, op, err := m.group.VG().ResizePV(req)
 	r.Say(op)
 	if err != nil {
 		return err
