@@ -9,7 +9,9 @@ export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
-QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd)
+# Tests against lvm2, a kernel's device-mapper, NBD's own tools.
+PEERS := ./tests/lvm/...
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 SOAK ?= 30m
@@ -30,9 +32,7 @@ run: stubdoms ## bring domains up on this Xen host, or on one booted in QEMU, an
 .PHONY: build
 build: setup ## build the programs into build/
 	@mkdir -p build
-	$(GO) build -o build/stubdom ./cmd/stubdom
-	$(GO) build -o build/xenhost ./cmd/xenhost
-	$(GO) build -o build/demo ./cmd/demo
+	$(GO) build -o build/ ./cmd/...
 
 .PHONY: stubdoms
 stubdoms: build ## build every unikernel of stubdoms/ into build/stubdoms/NAME.elf
@@ -56,6 +56,7 @@ test: setup stubdoms ## every test, those against real Xen too
 	@rm -rf build/reports
 	$(GO) vet ./...
 	$(GO) test -timeout 20m $(QUICK)
+	$(GO) test -count=1 -p 1 -timeout 20m $(PEERS)
 	$(GO) test -count=1 -p 1 -timeout 45m ./tests/gostd $(SYSTEM)
 	@cat build/reports/*.txt
 
