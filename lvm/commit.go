@@ -389,8 +389,10 @@ func (w *writing) finish() {
 		touched = append(touched, a.PV)
 	}
 	for _, pv := range w.members {
-		if !pv.Label.Used() {
-			warn(pv.writeLabel(pv.Label.WithUsed(true)))
+		if !pv.Label.Used() || pv.ID != metadata.UUID(pv.Label.UUID) {
+			l := pv.Label.WithUsed(true)
+			l.UUID = pv.ID
+			warn(pv.writeLabel(l))
 			touched = append(touched, pv)
 		}
 	}

@@ -65,6 +65,14 @@ var scenarios = []scenario{
 			return vg.Change(b.env(), metadata.ChangeVG{NewID: true})
 		}
 	})},
+	{name: "pvchange --uuid", prepare: three, change: func(b *bench) error {
+		g := b.open("data")
+		after, op, err := g.VG().ChangePV(b.env(), metadata.ChangePV{Device: "/dev/d2", NewID: true})
+		if err != nil {
+			return err
+		}
+		return g.ChangeID(context.Background(), g.Members()[2], after, op)
+	}},
 	{name: "pvresize, smaller", prepare: three, change: func(b *bench) error { return resizePV(b, "/dev/d0", 40*mib) }},
 	{name: "pvresize, smaller, two areas", prepare: three, change: func(b *bench) error { return resizePV(b, "/dev/d2", 40*mib) }},
 	{name: "pvresize, larger, two areas", prepare: func(b *bench) {
@@ -169,7 +177,19 @@ func resizePV(b *bench, disk string, size uint64) error {
 	if err != nil {
 		return err
 	}
-	return g.ResizePV(context.Background(), inv.PV(disk), size)
+	pv := inv.PV(disk)
+	if size == 0 {
+		size = pv.DeviceSize()
+	}
+	r, err := pv.Resizing(size)
+	if err != nil {
+		return err
+	}
+	after, op, err := g.VG().ResizePV(r)
+	if err != nil {
+		return err
+	}
+	return g.ResizePV(context.Background(), pv, size, after, op)
 }
 
 func resize(b *bench, name string, n metadata.Extent) request {

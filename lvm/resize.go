@@ -11,8 +11,8 @@ import (
 	"morgana/lvm/text"
 )
 
-// Resize makes an orphan as large as its disk is now, or size bytes if that is not 0.
-func (pv *PhysicalVolume) Resize(ctx context.Context, size uint64) error {
+// Resize makes an orphan size bytes large.
+func (pv *PhysicalVolume) Resize(size uint64) error {
 	if pv.Group != nil {
 		return pv.wrap("resize", ErrUsed)
 	}
@@ -20,32 +20,31 @@ func (pv *PhysicalVolume) Resize(ctx context.Context, size uint64) error {
 	if err != nil {
 		return pv.wrap("resize", err)
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	return pv.relabel(l)
 }
 
-// ResizePV makes a member as large as its disk is now, or size bytes if that is not 0. A second metadata area moves to
-// the new end.
-func (g *Group) ResizePV(ctx context.Context, pv *PhysicalVolume, size uint64) error {
+// Resizing is what to ask metadata.VG.ResizePV for, so that a member becomes size bytes large.
+func (pv *PhysicalVolume) Resizing(size uint64) (metadata.ResizePV, error) {
+	l, err := pv.resized(size)
+	if err != nil {
+		return metadata.ResizePV{}, pv.wrap("resize", err)
+	}
+	r := metadata.ResizePV{Device: pv.Disk.Name, DevSize: l.DeviceSize / metadata.SectorSize}
+	if end := peEnd(l, l.DeviceSize); end < l.DeviceSize {
+		r.PEEnd = end / metadata.SectorSize
+	}
+	return r, nil
+}
+
+// ResizePV makes a member size bytes large: after and op come from metadata.VG.ResizePV, asked for Resizing. A nil
+// after says that the metadata need not change. A second metadata area moves to the new end.
+func (g *Group) ResizePV(ctx context.Context, pv *PhysicalVolume, size uint64, after *metadata.VG, op metadata.Operation) error {
 	if !g.Writable() || !g.has(pv) {
 		return pv.wrap("resize", ErrNotFound)
 	}
 	l, err := pv.resized(size)
 	if err != nil {
 		return pv.wrap("resize", err)
-	}
-	r := metadata.ResizePV{Device: pv.Disk.Name, DevSize: l.DeviceSize / metadata.SectorSize}
-	if end := peEnd(l, l.DeviceSize); end < l.DeviceSize {
-		r.PEEnd = end / metadata.SectorSize
-	}
-	after, op, err := g.vg.ResizePV(r)
-	switch {
-	case errors.Is(err, metadata.ErrNoChange):
-		after = nil
-	case err != nil:
-		return err
 	}
 	if g.log != nil {
 		if err := g.log.fold(ctx); err != nil {
@@ -70,12 +69,9 @@ func (g *Group) ResizePV(ctx context.Context, pv *PhysicalVolume, size uint64) e
 	return nil
 }
 
-// resized is the label for another size, 0 for that of the disk.
+// resized is the label for another size.
 func (pv *PhysicalVolume) resized(size uint64) (ondisk.Label, error) {
 	l := pv.Label
-	if size == 0 {
-		size = pv.DeviceSize()
-	}
 	size = size / ondisk.SectorSize * ondisk.SectorSize
 	if size < MinPVSize {
 		return l, fmt.Errorf("%w (pv_min_size)", ErrTooSmall)

@@ -114,7 +114,15 @@ func (m *machine) resize(disk int, size uint64) {
 	inv := scan(m.t, m.disks)
 	g, err := inv.Open("data", lvm.OpenOptions{Mode: lvm.ReadWrite})
 	m.check(err)
-	m.check(g.ResizePV(ctx, inv.PV(m.disks[disk].Name), size))
+	pv := inv.PV(m.disks[disk].Name)
+	if size == 0 {
+		size = pv.DeviceSize()
+	}
+	r, err := pv.Resizing(size)
+	m.check(err)
+	after, op, err := g.VG().ResizePV(r)
+	m.check(err)
+	m.check(g.ResizePV(ctx, pv, size, after, op))
 }
 
 // put writes what a power cut left to lvm2's disks; only what may hold metadata.
@@ -253,6 +261,12 @@ var crashes = []crash{
 			return vg.Change(m.env(), metadata.ChangeVG{NewID: true})
 		}
 	})},
+	{name: "pvchange --uuid", repaired: true, change: func(m *machine) {
+		g := m.open("data")
+		after, op, err := g.VG().ChangePV(m.env(), metadata.ChangePV{Device: m.disks[2].Name, NewID: true})
+		m.check(err)
+		m.check(g.ChangeID(ctx, g.Members()[2], after, op))
+	}},
 	{name: "pvresize", change: func(m *machine) { m.resize(2, 40*mib) }},
 	{name: "pvresize, larger", prepare: func(m *machine) { m.resize(2, 40*mib) }, change: func(m *machine) { m.resize(2, 0) }},
 	{name: "pvchange --metadatasize", every: 60, change: func(m *machine) {

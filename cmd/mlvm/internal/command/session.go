@@ -408,3 +408,23 @@ func (r *Run) Where(operands []string) []string {
 	}
 	return list
 }
+
+// Around does something to a group that Commit alone does not: with an archive before and a backup after, and with
+// --test not at all.
+func (r *Run) Around(g *lvm.Group, do func() error) error {
+	if r.Test() {
+		return nil
+	}
+	if err := r.Archive(g.VG()); err != nil {
+		return err
+	}
+	known := len(g.Warnings)
+	if err := do(); err != nil {
+		return err
+	}
+	for _, w := range g.Warnings[known:] {
+		r.Warn("WARNING: %v", w)
+	}
+	r.Backup(g.VG())
+	return nil
+}
