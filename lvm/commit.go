@@ -121,8 +121,16 @@ type target struct {
 	err  error // the area failed, and is left alone
 }
 
-// commitText writes the whole text.
+// commitText writes the whole text, which has what a redo log may have.
 func (g *Group) commitText(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error {
+	if g.log != nil {
+		return g.log.commitText(ctx, after, join)
+	}
+	return g.commitPlain(ctx, after, join)
+}
+
+// commitPlain writes the whole text of a group without a redo log, or for it.
+func (g *Group) commitPlain(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error {
 	w, err := g.write(ctx, after, join, g.newStamp())
 	if err != nil {
 		return err

@@ -29,8 +29,12 @@ type Group struct {
 // changeLog makes changes durable in another way than by writing the whole text each time.
 type changeLog interface {
 	commit(ctx context.Context, after *metadata.VG, op metadata.Operation, join []*PhysicalVolume) error
+	// commitText makes a change durable by a text that has everything.
+	commitText(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error
 	// fold makes the text on the disks one that has everything.
 	fold(ctx context.Context) error
+	// settle waits for what is under way.
+	settle()
 	close(ctx context.Context) error
 }
 

@@ -103,7 +103,7 @@ func (r *redoLog) commit(ctx context.Context, after *metadata.VG, op metadata.Op
 	r.g.Warnings, r.warned = append(r.g.Warnings, r.warned...), nil
 	switch {
 	case len(join) > 0 || !loggable(r.g.vg, op):
-		return r.commitText(ctx, after, join)
+		return r.commitTextLocked(ctx, after, join)
 	case !r.armed:
 		return r.arm(ctx, after)
 	}
@@ -128,6 +128,12 @@ func (r *redoLog) admit(after *metadata.VG) error {
 
 // settle waits until no fold is under way.
 func (r *redoLog) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settleLocked()
+}
+
+func (r *redoLog) settleLocked() {
 	for r.folding {
 		r.turn.Wait()
 	}
@@ -136,7 +142,17 @@ func (r *redoLog) settle() {
 
 // commitText writes the change as text, with whatever the log has, and disarms the group.
 func (r *redoLog) commitText(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error {
-	r.settle()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quiet()
+	if r.dead != nil {
+		return r.g.fail("commit", r.dead)
+	}
+	return r.commitTextLocked(ctx, after, join)
+}
+
+func (r *redoLog) commitTextLocked(ctx context.Context, after *metadata.VG, join []*PhysicalVolume) error {
+	r.settleLocked()
 	g := r.g
 	position := after.LogPosition()
 	if r.log != nil {
@@ -144,7 +160,7 @@ func (r *redoLog) commitText(ctx context.Context, after *metadata.VG, join []*Ph
 	}
 	text := after.WithLogState(position, false, after.Seqno())
 	before := g.vg
-	if err := r.note(g.commitText(ctx, text, join)); err != nil {
+	if err := r.note(g.commitPlain(ctx, text, join)); err != nil {
 		return err
 	}
 	r.armed, r.limit = false, g.textLimit()
@@ -152,13 +168,28 @@ func (r *redoLog) commitText(ctx context.Context, after *metadata.VG, join []*Ph
 		g.log = nil
 		return nil
 	}
-	if r.log != nil {
-		r.log.Folded(r.log.Position())
-		if !sameLogs(before, text) {
-			r.log = nil // it has moved, or is another group's
-		}
+	if r.log != nil && !sameLogs(before, text) {
+		r.log = nil // it has moved, or is another group's
 	}
+	r.clear()
 	return nil
+}
+
+// clear leaves nothing in the log once a text that is not armed has it all. Otherwise an older text that somebody
+// restores later, as is their right, would look as if it had lost what the log still shows. Nothing depends on it.
+func (r *redoLog) clear() {
+	if r.log == nil {
+		return
+	}
+	r.log.Folded(r.log.Position())
+	epoch, err := r.o.epoch()
+	if err == nil && r.log.Position().Count > 0 {
+		err = r.log.Clear(epoch, uint64(r.g.vg.Seqno()))
+	}
+	if err != nil {
+		r.log = nil // the next change that needs it makes it anew
+		r.g.Warnings = append(r.g.Warnings, err)
+	}
 }
 
 // sameLogs reports whether two states of a group have their logs in the same place.
@@ -233,7 +264,7 @@ func (r *redoLog) append(ctx context.Context, after *metadata.VG, op metadata.Op
 			return r.logFailed(err)
 		}
 		if !r.log.Fits(len(r.payload)) {
-			return r.commitText(ctx, after, nil) // more than the log ever takes
+			return r.commitTextLocked(ctx, after, nil) // more than the log ever takes
 		}
 	}
 	if _, err := r.log.Append(r.payload); err != nil {
@@ -258,7 +289,7 @@ func (r *redoLog) makeRoom() error {
 	if !r.folding {
 		r.startFold()
 	}
-	r.settle()
+	r.settleLocked()
 	if r.dead != nil {
 		return r.dead
 	}
@@ -307,7 +338,7 @@ func (r *redoLog) fold(ctx context.Context) error {
 }
 
 func (r *redoLog) disarm(ctx context.Context) error {
-	r.settle()
+	r.settleLocked()
 	if r.dead != nil {
 		return r.g.fail("fold its redo log", r.dead)
 	}
@@ -325,9 +356,9 @@ func (r *redoLog) disarm(ctx context.Context) error {
 		return err
 	}
 	r.armed = false
-	r.log.Folded(position)
 	r.g.vg, r.g.raw = text, w.raw
 	r.g.Warnings = append(r.g.Warnings, w.warned...)
+	r.clear()
 	return nil
 }
 
@@ -371,7 +402,7 @@ func (r *redoLog) close(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.quiet()
-	r.settle()
+	r.settleLocked()
 	if r.o.KeepPending {
 		return nil
 	}

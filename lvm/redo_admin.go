@@ -10,6 +10,17 @@ import (
 // HasLog reports whether the group keeps a redo log.
 func (g *Group) HasLog() bool { return len(g.vg.RedoLogs()) > 0 }
 
+// Armed reports whether changes go into the redo log, and LVM2 is kept away.
+func (g *Group) Armed() bool {
+	r, ok := g.log.(*redoLog)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.armed
+}
+
 // Pending returns how many changes are in the redo log only.
 func (g *Group) Pending() uint64 {
 	r, ok := g.log.(*redoLog)
@@ -22,6 +33,13 @@ func (g *Group) Pending() uint64 {
 		return 0
 	}
 	return r.log.Pending()
+}
+
+// settleLog waits for what the redo log does in the background.
+func (g *Group) settleLog() {
+	if g.log != nil {
+		g.log.settle()
+	}
 }
 
 // Sync folds the redo log: the text has everything, and LVM2 may use the group.

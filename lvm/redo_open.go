@@ -33,6 +33,24 @@ type LogRecord struct {
 	Pending   bool  // no text has it
 }
 
+// Load reads the log of a group that is not armed. Opening the group for changes does so too.
+func (l *FoundLog) Load(g *FoundGroup) {
+	if l.log != nil || l.Armed || l.Err != nil {
+		return
+	}
+	// Nothing should be pending. If something is, the text is an old one that somebody restored.
+	switch _, err := l.open(g); {
+	case errors.Is(err, redo.ErrBrokenLineage):
+		if l.log != nil && l.log.Group() == l.Text.ID() {
+			l.Err = err
+		} else {
+			l.log = nil
+		}
+	case err != nil:
+		l.log = nil // it is made anew when it is needed
+	}
+}
+
 // Records are the changes that the log still has, pending or not, the oldest first.
 func (l *FoundLog) Records() []LogRecord {
 	if l.log == nil {
@@ -122,19 +140,7 @@ func (g *Group) openLog(f *FoundGroup, o OpenOptions) error {
 	if l == nil || o.Mode != ReadWrite {
 		return nil
 	}
-	if !l.Armed && l.log == nil && l.Err == nil {
-		// Nothing should be pending. If something is, the text is an old one that somebody restored.
-		switch _, err := l.open(f); {
-		case errors.Is(err, redo.ErrBrokenLineage):
-			if l.log != nil && l.log.Group() == l.Text.ID() {
-				l.Err = err
-			} else {
-				l.log = nil
-			}
-		case err != nil:
-			l.log = nil // it is made anew when it is needed
-		}
-	}
+	l.Load(f)
 	if l.Err != nil {
 		return refuse(ErrLog, "Cannot change VG %s: %v: %v\nSee mlvm log show %s; keep a copy with mlvm log export %s; "+
 			"mlvm log discard %s goes on without it.", f.Name, ErrLog, l.Err, f.Name, f.Name, f.Name)

@@ -22,6 +22,7 @@ type redoRig struct {
 	env   metadata.Env
 	disks []lvm.Disk
 	o     lvm.RedoOptions
+	seen  func(*metadata.VG) // called with each state that was committed
 }
 
 func newRedoRig(t testing.TB, disks, size int, areaSize uint64, logs int) *redoRig {
@@ -95,7 +96,15 @@ func (r *redoRig) lvcreate(g *lvm.Group, name string) error {
 	if err != nil {
 		return err
 	}
-	return g.Commit(context.Background(), after, op)
+	return r.commit(g, after, op)
+}
+
+func (r *redoRig) commit(g *lvm.Group, after *metadata.VG, op metadata.Operation) error {
+	err := g.Commit(context.Background(), after, op)
+	if err == nil && r.seen != nil {
+		r.seen(g.VG())
+	}
+	return err
 }
 
 func (r *redoRig) lvremove(g *lvm.Group, name string) error {
@@ -103,7 +112,7 @@ func (r *redoRig) lvremove(g *lvm.Group, name string) error {
 	if err != nil {
 		return err
 	}
-	return g.Commit(context.Background(), after, op)
+	return r.commit(g, after, op)
 }
 
 // names are the visible volumes.

@@ -93,7 +93,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 	for _, f := range inv.groups {
 		switch {
 		case f.ID == vg.ID():
-			if f.VG != nil && f.VG.Armed() {
+			if f.Log != nil && f.Log.Armed {
 				return fail(fmt.Errorf("%w while its redo log has changes; use mlvm sync or mlvm log discard before", ErrUnsupported))
 			}
 			g.found = f
@@ -118,10 +118,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 		devices[m.ID] = pv.Disk.Name
 		join = append(join, pv)
 	}
-	after, err := withSeqno(vg.WithDevices(devices), seqno+1)
-	if err != nil {
-		return fail(err)
-	}
+	after := vg.WithDevices(devices).WithLogState(vg.LogPosition(), false, seqno+1) // a backup may be of an armed group
 	g.members = join
 	if err := g.mend(); err != nil {
 		return nil, err

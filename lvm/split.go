@@ -137,11 +137,7 @@ func (g *Group) Split(ctx context.Context, stay, other *metadata.VG) (*Group, er
 	if !g.Writable() || len(move) == 0 {
 		return nil, g.fail("split", ErrNotFound)
 	}
-	if g.log != nil {
-		if err := g.log.fold(ctx); err != nil {
-			return nil, g.fail("fold the redo log", err)
-		}
-	}
+	g.settleLog()
 	for what, pvs := range map[string][]*PhysicalVolume{g.vg.Name(): remain, other.Name(): move} {
 		if !slices.ContainsFunc(pvs, func(pv *PhysicalVolume) bool {
 			return slices.ContainsFunc(pv.Areas, func(a *MetadataArea) bool { return g.usable(a) && !a.Ignored() })
@@ -179,13 +175,9 @@ func (g *Group) Merge(ctx context.Context, other *Group, after *metadata.VG) err
 	if !g.Writable() || !other.Writable() {
 		return g.fail("merge", ErrReadOnly)
 	}
-	for _, x := range []*Group{g, other} {
-		if x.log != nil {
-			if err := x.log.fold(ctx); err != nil {
-				return x.fail("fold the redo log", err)
-			}
-		}
-	}
+	// What their redo logs have is in after. A log that is there twice would be none.
+	g.settleLog()
+	other.settleLog()
 	g.members = append(slices.Clone(g.members), other.members...)
 	for a := range other.bad {
 		g.bad[a] = true

@@ -182,13 +182,18 @@ func (e *edit) finish(head *text.Section) (*VG, Operation, error) {
 				lv.place.seq = old.place.seq
 			}
 		}
-		if lv.place.seq == 0 {
+		if lv.place.seq == 0 || vg.bySeq(lv.place.seq) != nil {
 			vg.nextSeq++
 			lv.place.seq = vg.nextSeq
 		}
 		vg.nextSeq = max(vg.nextSeq, lv.place.seq)
 	}
 	for _, lv := range e.lvs {
+		if vg.bySeq(lv.place.seq) != nil { // of another one of this change
+			vg.nextSeq++
+			lv.place.seq = vg.nextSeq
+		}
+		vg.order = vg.order.Set(lv.place, lv)
 		if other, taken := vg.byName.Get(lv.Name); taken {
 			return nil, Operation{}, refuse(ErrExists, "Logical Volume \"%s\" already exists in volume group \"%s\"",
 				other.Name, vg.name)
@@ -260,14 +265,13 @@ func sameSegments(a, b []Segment) int {
 	return n
 }
 
-// add puts a volume into every index but byName, and takes its extents.
+// add puts a volume into every index but byName and order, and takes its extents.
 func (e *edit) add(lv *LV) error {
 	vg := &e.vg
 	if err := vg.resolve(lv); err != nil {
 		return err
 	}
 	vg.byID = vg.byID.Set(lv.ID, lv)
-	vg.order = vg.order.Set(lv.place, lv)
 	if !lv.place.hidden {
 		vg.visible++
 	}
@@ -291,7 +295,7 @@ func (e *edit) add(lv *LV) error {
 				return malformed("logical volume %s is on physical volume %s, which %s does not have", lv.Name, a.PV, vg.name)
 			}
 			e.own()
-			s2, ok := vg.spaces[p].taken(a.Start, usedRun{s.AreaLen(), lv.ID, s.Start, j})
+			s2, ok := vg.spaces[p].taken(a.Start, usedRun{s.AreaLen(), s.Start, lv.place.seq, int32(j)})
 			if !ok {
 				return refuse(ErrInUse, "extents %d-%d of physical volume %s are not all free for logical volume %s",
 					a.Start, a.Start+s.AreaLen()-1, vg.pvs[p].Key, lv.Name)

@@ -59,6 +59,7 @@ func NewVG(env Env, r CreateVG) (*VG, Operation, error) {
 	vg.head = vg.newHead()
 	e := vg.edit()
 	e.op.Head = vg.head
+	e.setWritable(true)
 	for _, pv := range r.PVs {
 		if err := e.addPV(pv); err != nil {
 			return nil, e.op, err
@@ -186,7 +187,7 @@ func (vg *VG) ReducePVs(devices []string) (*VG, Operation, error) {
 	for _, d := range devices {
 		i := vg.deviceIndex(d)
 		if i < 0 {
-			return nil, e.op, refuse(ErrNotFound, "Physical Volume \"%s\" not found in Volume Group \"%s\".", d, vg.name)
+			return nil, e.op, refuse(ErrNotFound, "Failed to find physical volume \"%s\".", d)
 		}
 		if vg.spaces[i].unused != vg.pvs[i].PECount {
 			return nil, e.op, refuse(ErrInUse, "Physical volume \"%s\" still in use", d)
@@ -256,18 +257,18 @@ func (vg *VG) RemoveMissing(force bool) (*VG, Operation, error) {
 
 // partialLVs is the logical volumes that have extents on missing physical volumes, in the order of the text.
 func (vg *VG) partialLVs() []*LV {
-	ids := map[UUID]bool{}
+	seqs := map[uint64]bool{}
 	for i, pv := range vg.pvs {
 		if pv.Missing() {
 			for _, u := range vg.spaces[i].used.All() {
-				ids[u.lv] = true
+				seqs[u.seq] = true
 			}
 		}
 	}
 	var lvs []*LV
-	if len(ids) > 0 {
+	if len(seqs) > 0 {
 		for lv := range vg.LVs() {
-			if ids[lv.ID] {
+			if seqs[lv.place.seq] {
 				lvs = append(lvs, lv)
 			}
 		}
@@ -358,7 +359,7 @@ func (vg *VG) export(on bool, systemID string) (*VG, Operation, error) {
 	}
 	e.setStatus("EXPORTED", on)
 	if vg.lockType == "" || vg.lockType == "none" {
-		e.setSystemID(systemID)
+		e.changeOwner(systemID)
 	}
 	for i, old := range vg.pvs {
 		pv := old.changed()

@@ -3,6 +3,7 @@ package metadata
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"morgana/lvm/metadata/internal/ordered"
 	"morgana/lvm/text"
@@ -59,10 +60,32 @@ func (vg *VG) indexPVs() error {
 	return nil
 }
 
+// showSnapshots makes those volumes visible that have what snapshots of visible volumes keep.
+func showSnapshots(lvs []*LV, byName func(string) *LV) {
+	for _, lv := range lvs {
+		if len(lv.Segments) != 1 || lv.Segments[0].Type != "snapshot" {
+			continue
+		}
+		s := lv.Segments[0].section
+		store, _ := s.Str("cow_store") // of a snapshot that is merged it is merging_store
+		name, _ := s.Str("origin")
+		cow, origin := byName(store), byName(name)
+		if cow != nil && origin != nil && origin.Visible() && !strings.Contains(name, "_vorigin") {
+			cow.cow, cow.place.hidden = true, false
+		}
+	}
+}
+
 func (vg *VG) indexLVs(lvs []*LV) error {
 	names, ids, places := slices.Clone(lvs), slices.Clone(lvs), slices.Clone(lvs)
 	slices.SortFunc(names, func(a, b *LV) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(ids, func(a, b *LV) int { return compareUUID(a.ID, b.ID) })
+	showSnapshots(lvs, func(name string) *LV {
+		if i, ok := slices.BinarySearchFunc(names, name, func(lv *LV, n string) int { return cmp.Compare(lv.Name, n) }); ok {
+			return names[i]
+		}
+		return nil
+	})
 	slices.SortFunc(places, func(a, b *LV) int { return comparePlace(a.place, b.place) })
 	for i := 1; i < len(lvs); i++ {
 		if names[i].Name == names[i-1].Name {
@@ -121,7 +144,7 @@ func (vg *VG) indexSpaces(lvs []*LV) error {
 			for a, area := range s.Stripes {
 				if area.PV != "" {
 					pv := vg.pvIndex(area.PV)
-					runs[pv] = append(runs[pv], run{area.Start, usedRun{s.AreaLen(), lv.ID, s.Start, a}})
+					runs[pv] = append(runs[pv], run{area.Start, usedRun{s.AreaLen(), s.Start, lv.place.seq, int32(a)}})
 				}
 			}
 		}
@@ -135,11 +158,11 @@ func (vg *VG) indexSpaces(lvs []*LV) error {
 		for j, r := range runs[i] {
 			if uint64(r.start) < next {
 				return malformed("extent %d of physical volume %s is allocated twice, by %s too",
-					r.start, pv.Key, vg.lvName(r.lv))
+					r.start, pv.Key, vg.bySeq(r.seq).Name)
 			}
 			if next = uint64(r.start) + uint64(r.count); next > uint64(pv.PECount) {
 				return malformed("logical volume %s has extent %d of physical volume %s, which has only %d",
-					vg.lvName(r.lv), next-1, pv.Key, pv.PECount)
+					vg.bySeq(r.seq).Name, next-1, pv.Key, pv.PECount)
 			}
 			starts[j], used[j] = r.start, r.usedRun
 		}
@@ -149,11 +172,13 @@ func (vg *VG) indexSpaces(lvs []*LV) error {
 	return nil
 }
 
-func (vg *VG) lvName(id UUID) string {
-	if lv, ok := vg.byID.Get(id); ok {
-		return lv.Name
+// bySeq is the logical volume at a place, visible or hidden, nil if there is none.
+func (vg *VG) bySeq(seq uint64) *LV {
+	lv, ok := vg.order.Get(place{false, seq})
+	if !ok {
+		lv, _ = vg.order.Get(place{true, seq})
 	}
-	return id.String()
+	return lv
 }
 
 // pvIndex is the index of the physical volume that a section names, or -1.

@@ -91,7 +91,7 @@ func (m *mover) plan() error {
 // sources is the logical volumes with extents in the source, in the order of the text.
 func (m *mover) sources() []*LV {
 	vg := m.old
-	seen := map[UUID]bool{}
+	seen := map[uint64]bool{}
 	var lvs []*LV
 	for _, run := range m.source.runs {
 		from := run.start
@@ -102,9 +102,9 @@ func (m *mover) sources() []*LV {
 			if start >= run.start+run.count {
 				break
 			}
-			lv := vg.LVByID(u.lv)
-			if !seen[u.lv] && (m.r.LV == "" || m.r.LV == lv.Name || vg.needs(m.r.LV, lv.Name)) {
-				seen[u.lv] = true
+			lv := vg.bySeq(u.seq)
+			if !seen[u.seq] && (m.r.LV == "" || m.r.LV == lv.Name || vg.needs(m.r.LV, lv.Name)) {
+				seen[u.seq] = true
 				lvs = append(lvs, lv)
 			}
 		}
@@ -170,7 +170,7 @@ func (m *mover) moveStripe(lv *LV, s *Segment, stripe int) ([]moved, error) {
 		}
 		at := lo
 		for _, got := range a.got[0] {
-			space, ok := m.scratch.spaces[got.pv].taken(got.start, usedRun{got.count, lv.ID, s.Start, stripe})
+			space, ok := m.scratch.spaces[got.pv].taken(got.start, usedRun{got.count, s.Start, lv.place.seq, int32(stripe)})
 			if !ok {
 				return nil, refuse(ErrNoSpace, "No extents available for allocation.")
 			}

@@ -147,9 +147,11 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		lv := *p.lv
 		lv.kept = 0
 		lv.place.seq = p.Seq
-		if vg.LVByID(p.ID) != nil {
+		if was := vg.LVByID(p.ID); was != nil {
 			// It keeps its place: a group that was read anew numbers its volumes differently.
 			lv.place.seq = 0
+			lv.cow = was.cow
+			lv.place.hidden = !lv.Visible()
 		}
 		e.put(&lv)
 	}
@@ -216,7 +218,8 @@ func (e *edit) replayAll(op Operation) (*VG, error) {
 		lv := *p.lv
 		lv.place.seq = p.Seq
 		if was := old.LVByID(p.ID); was != nil {
-			lv.place.seq = was.place.seq
+			lv.place.seq, lv.cow = was.place.seq, was.cow
+			lv.place.hidden = !lv.Visible()
 		}
 		e.vg.nextSeq = max(e.vg.nextSeq, lv.place.seq)
 		lvs = append(lvs, &lv)

@@ -81,7 +81,7 @@ func indexes(vg *VG) []string {
 			out = append(out, fmt.Sprintln(" by size", r))
 		}
 		for start, u := range vg.spaces[i].used.All() {
-			out = append(out, fmt.Sprintln(" used", start, u))
+			out = append(out, fmt.Sprintln(" used", start, u.count, u.le, vg.bySeq(u.seq).Name, u.area))
 		}
 	}
 	for lv := range vg.LVs() {

@@ -30,9 +30,9 @@ func compareRun(a, b freeRun) int {
 // usedRun is a run of extents of a physical volume that one stripe of a segment has.
 type usedRun struct {
 	count Extent
-	lv    UUID
 	le    Extent // first extent of the segment
-	area  int    // which stripe
+	seq   uint64 // of the logical volume's place, which it keeps; 0 for nobody
+	area  int32  // which stripe
 }
 
 // PVRun is a run of extents of a physical volume.

@@ -89,6 +89,7 @@ type LV struct {
 	tree   *text.Section
 	raw    []byte
 	place  place
+	cow    bool // has what a snapshot of a visible volume keeps
 	stanza *stanza
 	kept   int // segments whose extents it has already, while an edit is finished
 }
@@ -127,8 +128,9 @@ func (s *Segment) striped() bool { return s.Type == "striped" || s.Type == "line
 // virtual is for segments without extents of their own.
 func (s *Segment) virtual() bool { return s.Type == "error" || s.Type == "zero" }
 
-// Visible reports whether users see the volume: others are parts of one that they see.
-func (lv *LV) Visible() bool { return slices.Contains(lv.Status, "VISIBLE") }
+// Visible reports whether users see the volume: others are parts of one that they see. The volume with what a snapshot
+// keeps of its origin is visible though it has not the status.
+func (lv *LV) Visible() bool { return lv.cow || slices.Contains(lv.Status, "VISIBLE") }
 
 // Writable reports whether the volume may be written.
 func (lv *LV) Writable() bool {

@@ -170,9 +170,9 @@ func (vg *VG) PVRunAt(pv *PV, pe Extent) (PVRun, bool) {
 }
 
 func (vg *VG) run(start Extent, u usedRun) PVRun {
-	r := PVRun{Start: start, Count: u.count, Stripe: u.area}
-	if !u.lv.IsZero() {
-		r.LV = vg.LVByID(u.lv)
+	r := PVRun{Start: start, Count: u.count, Stripe: int(u.area)}
+	if u.seq != 0 {
+		r.LV = vg.bySeq(u.seq)
 		r.Segment = r.LV.SegmentAt(u.le)
 	}
 	return r

@@ -173,6 +173,17 @@ func (l *Log) Restart(epoch Epoch, base uint64) error {
 	return nil
 }
 
+// Clear forgets all records, which a text must have that is committed and not armed. base is that text's seqno.
+func (l *Log) Clear(epoch Epoch, base uint64) error {
+	old := l.cur
+	if err := l.Restart(epoch, base); err != nil {
+		return err
+	}
+	l.halves[old] = half{}
+	l.buf = append(l.buf[:0], make([]byte, l.halves[l.cur].Sector)...)
+	return l.write(l.buf, int64(old)*headerStride)
+}
+
 // open writes the header h, completed, to the half that is not the current one and makes that the current one.
 func (l *Log) open(epoch Epoch, h Header) error {
 	if err := l.writable(); err != nil {

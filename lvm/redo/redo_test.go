@@ -249,6 +249,28 @@ func TestBrokenLineage(t *testing.T) {
 	}
 }
 
+// After Clear nothing is left that an old text could be missed by.
+func TestClear(t *testing.T) {
+	d := block.NewMem(64<<10, 512)
+	devs := []block.Device{d}
+	l := mustFormat(t, 5, d)
+	mustAppend(t, l, "1", "2")
+	old := l.Position()
+	if err := l.Clear(epochB, 7); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []Position{{}, {epochA, 1}, {epochC, 9}, old, l.Position()} {
+		if _, _, err := pending(devs, at, 1, false); err != nil {
+			t.Errorf("%v: %v", at, err)
+		}
+	}
+	if err := l.Restart(epochC, 8); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, "3")
+	wantPending(t, devs, Position{epochC, 0}, 8, "3")
+}
+
 // A record that is gone though a later half builds on it must not be skipped.
 func TestLostRecord(t *testing.T) {
 	d := block.NewMem(64<<10, 512)

@@ -7,7 +7,7 @@ import (
 )
 
 func policyChar(a metadata.Allocation) byte {
-	return "icclna"[a]
+	return "icltna"[a]
 }
 
 // attributes are the ten letters of lvs(8).

@@ -54,6 +54,9 @@ func Main(ctx context.Context, s System, verbs []Verb, name string) int {
 		return ExitOK
 	case errors.As(err, &usage):
 		fmt.Fprintln(s.Stderr, strings.Join(usage.Lines, "\n"))
+		for _, line := range usage.Out {
+			fmt.Fprintln(s.Stdout, line)
+		}
 		return ExitUsage
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		r.Warn("Interrupted.")

@@ -250,7 +250,20 @@ func (r *Run) NoDisk(name string) error {
 
 // Open opens a group for changes, unless the command only tests.
 func (r *Run) Open(inv *lvm.Inventory, name string, allow lvm.Allow) (*lvm.Group, error) {
-	return r.openWith(inv, name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: allow, SystemIDs: r.SystemIDs(), Stamp: r.Stamp})
+	return r.openWith(inv, name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: allow, SystemIDs: r.SystemIDs(), Stamp: r.Stamp, Redo: r.RedoOptions()})
+}
+
+// RedoOptions are for groups that keep a redo log: what is pending stays there for the next command.
+func (r *Run) RedoOptions() lvm.RedoOptions { return lvm.RedoOptions{KeepPending: true} }
+
+// Held returns the group of that name that the run has open, nil if there is none.
+func (r *Run) Held(name string) *lvm.Group {
+	for _, g := range r.groups {
+		if g.VG().Name() == name {
+			return g
+		}
+	}
+	return nil
 }
 
 // OpenReadOnly opens a group to look at it.
@@ -311,6 +324,11 @@ func (r *Run) Stamp() metadata.Stamp {
 func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op metadata.Operation, join ...*lvm.PhysicalVolume) error {
 	if r.Test() {
 		return nil
+	}
+	if g.Armed() {
+		// The change goes into a redo log. Files of the whole group would cost more than that by far: they are
+		// written when the log is folded.
+		return g.Commit(ctx, after, op, join...)
 	}
 	if err := r.Archive(g.VG()); err != nil {
 		return err
@@ -373,4 +391,24 @@ func (r *Run) Where(operands []string) []string {
 		list = append(list, name+ranges)
 	}
 	return list
+}
+
+// Around does something to a group that Commit alone does not: with an archive before and a backup after, and with
+// --test not at all.
+func (r *Run) Around(g *lvm.Group, do func() error) error {
+	if r.Test() {
+		return nil
+	}
+	if err := r.Archive(g.VG()); err != nil {
+		return err
+	}
+	known := len(g.Warnings)
+	if err := do(); err != nil {
+		return err
+	}
+	for _, w := range g.Warnings[known:] {
+		r.Warn("WARNING: %v", w)
+	}
+	r.Backup(g.VG())
+	return nil
 }

@@ -12,10 +12,14 @@ func All() []command.Verb {
 		general(),
 		volumeData(),
 		images(),
+		redoLogVerbs(),
 		reports(),
 		displays(),
 		scans(),
 		physical(),
+		physicalChanges(),
+		moves(),
+		checks(),
 		groups(),
 		groupChanges(),
 		splits(),
@@ -24,6 +28,7 @@ func All() []command.Verb {
 		resizes(),
 		volumeChanges(),
 	)
+	all = withRedoLog(all)
 	slices.SortFunc(all, func(a, b command.Verb) int {
 		if a.Name < b.Name {
 			return -1

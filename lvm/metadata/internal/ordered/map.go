@@ -1,9 +1,6 @@
 package ordered
 
-import (
-	"iter"
-	"slices"
-)
+import "iter"
 
 // fanout is the most entries of a node. Nodes other than the root are at least a third full.
 const (
@@ -18,40 +15,49 @@ type Map[K, V any] struct {
 	n    int
 }
 
-// node is a leaf if it has no children. An inner node has a key for each child: a lower bound of the keys below it, and
-// greater than every key below the children to its left.
+// node is a leaf, which has entries, or an inner node, which has kids.
 type node[K, V any] struct {
-	keys []K
-	vals []V
-	kids []*node[K, V]
+	entries []entry[K, V]
+	kids    []kid[K, V]
+}
+
+type entry[K, V any] struct {
+	key K
+	val V
+}
+
+// kid is a node below another one, and the least key in it.
+type kid[K, V any] struct {
+	key K
+	*node[K, V]
 }
 
 // New returns an empty map that is sorted by cmp.
 func New[K, V any](cmp func(a, b K) int) Map[K, V] { return Map[K, V]{cmp: cmp} }
 
-// FromSorted returns a map of keys that are sorted by cmp already, without equals. It keeps the slices.
+// FromSorted returns a map of keys that are sorted by cmp already, without equals.
 func FromSorted[K, V any](cmp func(a, b K) int, keys []K, vals []V) Map[K, V] {
 	if len(keys) == 0 {
 		return New[K, V](cmp)
 	}
 	// A little room in each node, so that the first changes split nothing.
 	const fill = fanout * 3 / 4
-	var level []*node[K, V]
-	for _, r := range runs(len(keys), fill) {
-		level = append(level, &node[K, V]{keys: keys[r[0]:r[1]:r[1]], vals: vals[r[0]:r[1]:r[1]]})
+	entries := make([]entry[K, V], len(keys))
+	for i := range keys {
+		entries[i] = entry[K, V]{keys[i], vals[i]}
+	}
+	var level []kid[K, V]
+	for _, r := range runs(len(entries), fill) {
+		level = append(level, kid[K, V]{keys[r[0]], &node[K, V]{entries: entries[r[0]:r[1]:r[1]]}})
 	}
 	for len(level) > 1 {
-		var up []*node[K, V]
+		var up []kid[K, V]
 		for _, r := range runs(len(level), fill) {
-			in := &node[K, V]{kids: level[r[0]:r[1]:r[1]]}
-			for _, k := range in.kids {
-				in.keys = append(in.keys, k.keys[0])
-			}
-			up = append(up, in)
+			up = append(up, kid[K, V]{level[r[0]].key, &node[K, V]{kids: level[r[0]:r[1]:r[1]]}})
 		}
 		level = up
 	}
-	return Map[K, V]{cmp: cmp, root: level[0], n: len(keys)}
+	return Map[K, V]{cmp: cmp, root: level[0].node, n: len(keys)}
 }
 
 // runs cuts n entries into as few runs of at most size as there can be, all about equally long.
@@ -74,10 +80,10 @@ func (m Map[K, V]) Get(k K) (v V, ok bool) {
 		return v, false
 	}
 	for n.kids != nil {
-		n = n.kids[m.child(n, k)]
+		n = n.kids[m.child(n, k)].node
 	}
 	if i, found := m.search(n, k); found {
-		return n.vals[i], true
+		return n.entries[i].val, true
 	}
 	return v, false
 }
@@ -85,11 +91,11 @@ func (m Map[K, V]) Get(k K) (v V, ok bool) {
 // Set returns the map with k set to v.
 func (m Map[K, V]) Set(k K, v V) Map[K, V] {
 	if m.root == nil {
-		return Map[K, V]{cmp: m.cmp, root: &node[K, V]{keys: []K{k}, vals: []V{v}}, n: 1}
+		return Map[K, V]{cmp: m.cmp, root: &node[K, V]{entries: []entry[K, V]{{k, v}}}, n: 1}
 	}
 	left, right, added := m.set(m.root, k, v)
 	if right != nil {
-		left = &node[K, V]{keys: []K{left.keys[0], right.keys[0]}, kids: []*node[K, V]{left, right}}
+		left = &node[K, V]{kids: []kid[K, V]{{left.least(), left}, {right.least(), right}}}
 	}
 	m.root = left
 	if added {
@@ -107,50 +113,75 @@ func (m Map[K, V]) Delete(k K) Map[K, V] {
 	if !ok {
 		return m
 	}
-	for n != nil && n.kids != nil && len(n.kids) == 1 {
-		n = n.kids[0]
+	for len(n.kids) == 1 {
+		n = n.kids[0].node
 	}
-	if len(n.keys) == 0 {
+	if n.len() == 0 {
 		n = nil
 	}
 	return Map[K, V]{cmp: m.cmp, root: n, n: m.n - 1}
 }
 
-// search finds k among a leaf's keys, or where it would be.
-func (m Map[K, V]) search(n *node[K, V], k K) (int, bool) {
-	return slices.BinarySearchFunc(n.keys, k, m.cmp)
+func (n *node[K, V]) len() int { return len(n.entries) + len(n.kids) }
+
+// least is the first key of a node that is not empty.
+func (n *node[K, V]) least() K {
+	if n.kids != nil {
+		return n.kids[0].key
+	}
+	return n.entries[0].key
 }
 
-// child is the index of the child that has k if any has.
-func (m Map[K, V]) child(n *node[K, V], k K) int {
-	i, found := m.search(n, k)
-	if !found && i > 0 {
-		i--
+// search finds k in a leaf, or where it would be.
+func (m Map[K, V]) search(n *node[K, V], k K) (int, bool) {
+	lo, hi := 0, len(n.entries)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		switch c := m.cmp(n.entries[mid].key, k); {
+		case c == 0:
+			return mid, true
+		case c < 0:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
 	}
-	return i
+	return lo, false
+}
+
+// child is the index of the kid that has k if any has: the last one whose least key is not greater.
+func (m Map[K, V]) child(n *node[K, V], k K) int {
+	lo, hi := 1, len(n.kids)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if m.cmp(n.kids[mid].key, k) <= 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo - 1
 }
 
 func (m Map[K, V]) set(n *node[K, V], k K, v V) (left, right *node[K, V], added bool) {
 	if n.kids == nil {
 		i, found := m.search(n, k)
 		if found {
-			vals := slices.Clone(n.vals)
-			vals[i] = v
-			return &node[K, V]{keys: n.keys, vals: vals}, nil, false
+			return &node[K, V]{entries: replaced(n.entries, i, entry[K, V]{k, v})}, nil, false
 		}
-		left, right = split(&node[K, V]{keys: with(n.keys, i, k), vals: with(n.vals, i, v)})
+		left, right = split(&node[K, V]{entries: with(n.entries, i, entry[K, V]{k, v})})
 		return left, right, true
 	}
 	i := m.child(n, k)
-	l, r, added := m.set(n.kids[i], k, v)
-	c := &node[K, V]{}
-	if r == nil {
-		c.keys, c.kids = slices.Clone(n.keys), slices.Clone(n.kids)
+	l, r, added := m.set(n.kids[i].node, k, v)
+	kids := n.kids
+	if r != nil {
+		kids = with(kids, i+1, kid[K, V]{r.least(), r})
+		kids[i] = kid[K, V]{l.least(), l}
 	} else {
-		c.keys, c.kids = with(n.keys, i+1, r.keys[0]), with(n.kids, i+1, r)
+		kids = replaced(kids, i, kid[K, V]{l.least(), l})
 	}
-	c.keys[i], c.kids[i] = l.keys[0], l
-	left, right = split(c)
+	left, right = split(&node[K, V]{kids: kids})
 	return left, right, added
 }
 
@@ -160,55 +191,45 @@ func (m Map[K, V]) del(n *node[K, V], k K) (*node[K, V], bool) {
 		if !found {
 			return n, false
 		}
-		return &node[K, V]{keys: without(n.keys, i), vals: without(n.vals, i)}, true
+		return &node[K, V]{entries: without(n.entries, i)}, true
 	}
 	i := m.child(n, k)
-	kid, ok := m.del(n.kids[i], k)
+	below, ok := m.del(n.kids[i].node, k)
 	if !ok {
 		return n, false
 	}
-	if len(kid.keys) >= minimum || len(n.kids) == 1 {
-		c := &node[K, V]{keys: slices.Clone(n.keys), kids: slices.Clone(n.kids)}
-		c.kids[i] = kid
-		if len(kid.keys) > 0 {
-			c.keys[i] = kid.keys[0]
-		}
-		return c, true
+	if below.len() >= minimum {
+		return &node[K, V]{kids: replaced(n.kids, i, kid[K, V]{below.least(), below})}, true
 	}
-	// Too small: together with a neighbour, as one node if it fits, else as two of equal size.
-	a, b, at := kid, kid, i
+	// Too small: together with a neighbour, as one node if it fits, else as two of equal size. An inner node has two
+	// kids at least.
+	a, b, at := below, below, i
 	if i > 0 {
-		a, at = n.kids[i-1], i-1
+		a, at = n.kids[i-1].node, i-1
 	} else {
-		b = n.kids[i+1]
+		b = n.kids[i+1].node
 	}
-	left, right := split(&node[K, V]{
-		keys: slices.Concat(a.keys, b.keys), vals: slices.Concat(a.vals, b.vals), kids: slices.Concat(a.kids, b.kids),
-	})
-	c := &node[K, V]{}
+	left, right := split(&node[K, V]{entries: joined(a.entries, b.entries), kids: joined(a.kids, b.kids)})
 	if right == nil {
-		c.keys, c.kids = without(n.keys, at+1), without(n.kids, at+1)
-	} else {
-		c.keys, c.kids = slices.Clone(n.keys), slices.Clone(n.kids)
-		c.keys[at+1], c.kids[at+1] = right.keys[0], right
+		kids := without(n.kids, at+1)
+		kids[at] = kid[K, V]{left.least(), left}
+		return &node[K, V]{kids: kids}, true
 	}
-	c.keys[at], c.kids[at] = left.keys[0], left
-	return c, true
+	kids := replaced(n.kids, at, kid[K, V]{left.least(), left})
+	kids[at+1] = kid[K, V]{right.least(), right}
+	return &node[K, V]{kids: kids}, true
 }
 
 // split halves a node that has become too large. The node is still its caller's own.
 func split[K, V any](n *node[K, V]) (left, right *node[K, V]) {
-	if len(n.keys) <= fanout {
+	if n.len() <= fanout {
 		return n, nil
 	}
-	h := len(n.keys) / 2
-	left, right = &node[K, V]{keys: n.keys[:h:h]}, &node[K, V]{keys: n.keys[h:]}
+	h := n.len() / 2
 	if n.kids != nil {
-		left.kids, right.kids = n.kids[:h:h], n.kids[h:]
-	} else {
-		left.vals, right.vals = n.vals[:h:h], n.vals[h:]
+		return &node[K, V]{kids: n.kids[:h:h]}, &node[K, V]{kids: n.kids[h:]}
 	}
-	return left, right
+	return &node[K, V]{entries: n.entries[:h:h]}, &node[K, V]{entries: n.entries[h:]}
 }
 
 func with[T any](s []T, i int, v T) []T {
@@ -219,10 +240,26 @@ func with[T any](s []T, i int, v T) []T {
 	return out
 }
 
+func replaced[T any](s []T, i int, v T) []T {
+	out := make([]T, len(s))
+	copy(out, s)
+	out[i] = v
+	return out
+}
+
 func without[T any](s []T, i int) []T {
 	out := make([]T, len(s)-1)
 	copy(out, s[:i])
 	copy(out[i:], s[i+1:])
+	return out
+}
+
+func joined[T any](a, b []T) []T {
+	if a == nil {
+		return nil
+	}
+	out := make([]T, len(a)+len(b))
+	copy(out[copy(out, a):], b)
 	return out
 }
 
@@ -249,13 +286,13 @@ func (n *node[K, V]) walk(yield func(K, V) bool) bool {
 	if n == nil {
 		return true
 	}
-	for _, kid := range n.kids {
-		if !kid.walk(yield) {
+	for i := range n.kids {
+		if !n.kids[i].walk(yield) {
 			return false
 		}
 	}
-	for i := range n.vals {
-		if !yield(n.keys[i], n.vals[i]) {
+	for i := range n.entries {
+		if !yield(n.entries[i].key, n.entries[i].val) {
 			return false
 		}
 	}
@@ -265,15 +302,15 @@ func (n *node[K, V]) walk(yield func(K, V) bool) bool {
 func (m Map[K, V]) walkFrom(n *node[K, V], k K, yield func(K, V) bool) bool {
 	if n.kids == nil {
 		i, _ := m.search(n, k)
-		for ; i < len(n.keys); i++ {
-			if !yield(n.keys[i], n.vals[i]) {
+		for ; i < len(n.entries); i++ {
+			if !yield(n.entries[i].key, n.entries[i].val) {
 				return false
 			}
 		}
 		return true
 	}
 	i := m.child(n, k)
-	if !m.walkFrom(n.kids[i], k, yield) {
+	if !m.walkFrom(n.kids[i].node, k, yield) {
 		return false
 	}
 	for _, kid := range n.kids[i+1:] {
@@ -291,16 +328,16 @@ func (m Map[K, V]) Floor(k K) (key K, v V, ok bool) {
 		return key, v, false
 	}
 	for n.kids != nil {
-		n = n.kids[m.child(n, k)]
+		n = n.kids[m.child(n, k)].node
 	}
 	i, found := m.search(n, k)
 	if !found {
 		i--
 	}
 	if i < 0 {
-		return key, v, false // the leaf is the first one: every child's key is a lower bound
+		return key, v, false // before the first key of all: any other leaf begins with a key that is k or less
 	}
-	return n.keys[i], n.vals[i], true
+	return n.entries[i].key, n.entries[i].val, true
 }
 
 // Ceil returns the entry with the least key that is k or greater.
@@ -318,15 +355,20 @@ func (m Map[K, V]) Max() (key K, v V, ok bool) {
 		return key, v, false
 	}
 	for n.kids != nil {
-		n = n.kids[len(n.kids)-1]
+		n = n.kids[len(n.kids)-1].node
 	}
-	return n.keys[len(n.keys)-1], n.vals[len(n.vals)-1], true
+	last := n.entries[len(n.entries)-1]
+	return last.key, last.val, true
 }
 
 // Min returns the first entry.
 func (m Map[K, V]) Min() (key K, v V, ok bool) {
-	for key, v := range m.All() {
-		return key, v, true
+	n := m.root
+	if n == nil {
+		return key, v, false
 	}
-	return key, v, false
+	for n.kids != nil {
+		n = n.kids[0].node
+	}
+	return n.entries[0].key, n.entries[0].val, true
 }
