@@ -71,7 +71,7 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	}
 	c := nbd.Config{TLS: secure, Log: slog.New(slog.NewTextHandler(r.Stderr, nil))}
 	for _, lv := range lvs {
-		c.Exports = append(c.Exports, nbd.Export{Name: lv.Name(), Description: describe(s.group.VG(), lv), Device: lv, ReadOnly: lv.ReadOnly()})
+		c.Exports = append(c.Exports, nbd.Export{Name: lv.Name(), Description: exportWords(s.group.VG(), lv), Device: lv, ReadOnly: lv.ReadOnly()})
 	}
 	server, err := nbd.NewServer(c)
 	if err != nil {
@@ -94,7 +94,7 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	return nil // asked to end
 }
 
-func describe(vg *metadata.VG, lv *lvm.LV) string {
+func exportWords(vg *metadata.VG, lv *lvm.LV) string {
 	return fmt.Sprintf("logical volume %s, %siB", lv.Name(), trimB(metadata.FormatSize(uint64(lv.Size())/metadata.SectorSize)))
 }
 
