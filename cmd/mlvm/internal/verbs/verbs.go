@@ -10,11 +10,16 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		volumeData(),
+		images(),
 		redoLogVerbs(),
 		reports(),
 		displays(),
 		scans(),
 		physical(),
+		physicalChanges(),
+		moves(),
+		checks(),
 		groups(),
 		groupChanges(),
 		splits(),
