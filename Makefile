@@ -79,6 +79,11 @@ bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; t
 	./build/stubdom bench --runs $(BENCHRUNS) build/stubdoms/hello.elf
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(QUICK)
 
+.PHONY: bench-lvm
+bench-lvm: setup ## mlvm beside lvm2 at 1 to 10 000 logical volumes: time, CPU, bytes; fails where a goal is missed
+	@mkdir -p build/reports
+	REPORTS=$(CURDIR)/build/reports $(GO) test -count=1 -v -timeout 60m ./tests/lvm/bench -full
+
 .PHONY: cover
 cover: ## test coverage of the quick tests
 	@mkdir -p build

@@ -233,6 +233,17 @@ func (lv *LV) Section() *text.Section {
 // Section returns the tree of the physical volume's text.
 func (pv *PV) Section() *text.Section { return pv.section }
 
+// Lookup returns the value of a key of the segment's text and whether there is one.
+func (s *Segment) Lookup(key string) (text.Value, bool) {
+	if s.section == nil && !slices.Contains(plainKeys, key) {
+		return text.Value{}, false // plain, and no tree made for the answer
+	}
+	return s.Section().Lookup(key)
+}
+
+// plainKeys are the keys that plainSegment prints.
+var plainKeys = []string{"start_extent", "extent_count", "type", "tags", "stripe_count", "stripe_size", "stripes"}
+
 // Section returns the tree of the segment's text.
 func (s *Segment) Section() *text.Section {
 	if s.section == nil {

@@ -64,7 +64,7 @@ func Disk(pv *lvm.PhysicalVolume) *report.PV {
 	d := &report.PV{
 		Name: pv.Disk.Name, ID: pv.ID, Labelled: true, DevSize: pv.DeviceSize() / metadata.SectorSize,
 		PEStart: pv.PEStart() / metadata.SectorSize, ExtVersion: pv.Label.ExtVersion, InUse: pv.Label.Used(),
-		Duplicate: pv.Duplicate, Areas: len(pv.Areas),
+		Duplicate: pv.Duplicate, Areas: len(pv.Areas), Size: pv.Label.DeviceSize / metadata.SectorSize,
 	}
 	d.Major, d.Minor = numbers(pv.Disk)
 	if pv.Missing() {

@@ -248,13 +248,11 @@ func readAhead(r *command.Run) (metadata.ReadAhead, error) {
 
 // deviceNumbers are fixed numbers of the volume's device, nil if the kernel is to choose.
 func deviceNumbers(r *command.Run) (major, minor *int, err error) {
-	if !r.Yes("persistent", false) {
-		if r.Has("major") || r.Has("minor") {
-			if !r.Has("persistent") {
-				return nil, nil, r.Verb.WrongUse("--major and --minor require -My.")
-			}
-			return nil, nil, r.Verb.WrongUse("--major and --minor incompatible with -Mn")
-		}
+	numbers := r.Has("major") || r.Has("minor")
+	switch {
+	case !r.Yes("persistent", numbers) && numbers:
+		return nil, nil, r.Failed("Options --major and --minor are incompatible with -Mn.")
+	case !r.Yes("persistent", numbers):
 		return nil, nil, nil
 	}
 	v, ok := r.Get("minor")
@@ -278,12 +276,12 @@ func zeroBegin(r *command.Run, g *lvm.Group, vg *metadata.VG, lv *metadata.LV) e
 	if len(s.Stripes) == 0 {
 		return nil
 	}
+	if r.Test() {
+		return nil
+	}
 	wanted := r.Yes("zero", !r.Has("activate") && lv.Writable())
 	if !wanted {
 		r.Warn("WARNING: Logical volume %s/%s not zeroed.", vg.Name(), lv.Name)
-		return nil
-	}
-	if r.Test() {
 		return nil
 	}
 	pv := vg.PV(s.Stripes[0].PV)

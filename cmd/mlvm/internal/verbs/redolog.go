@@ -43,6 +43,20 @@ is lost.`,
 			Examples: []string{"log show vg0", "log export -f vg0-log.json vg0", "log discard vg0"},
 			Run:      logVerb,
 		},
+		{
+			Name: "shell", Summary: "run commands from standard input, one in a line", Usage: []string{""},
+			Details: `Disks, locks and groups stay open from one command about logical volumes to the next, so that in a group with a redo log
+a change takes as long with ten thousand volumes as with one. Other programs that want to change the groups wait until
+the shell ends, or until a command of another kind comes. Then redo logs are folded. Without a command at all, mlvm is
+this shell. exit leaves it; the exit code is that of the last command that failed.`,
+			Examples: []string{"shell < commands.txt", "shell"},
+			Run: func(ctx context.Context, r *command.Run) error {
+				if code := command.Shell(ctx, r, All()); code != command.ExitOK {
+					return command.Exit(code)
+				}
+				return nil
+			},
+		},
 	}
 }
 

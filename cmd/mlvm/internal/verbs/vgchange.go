@@ -72,6 +72,11 @@ func vgchange(ctx context.Context, r *command.Run) error {
 		if err == nil {
 			err = r.Commit(ctx, g, after, op)
 		}
+		if err == nil && allAreas(r) && !r.Test() {
+			for _, pv := range g.Members() {
+				err = errors.Join(err, g.SetIgnored(ctx, pv, false))
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -169,7 +174,7 @@ func vgrename(ctx context.Context, r *command.Run) error {
 		r.Print("Processing VG %s because of matching UUID %s", f.Name, from)
 	}
 	if _, err := inv.Group(to); !errors.Is(err, lvm.ErrNotFound) {
-		return r.Failed("New volume group \"%s\" already exists", to)
+		return r.Failed("New VG name \"%s\" already exists", to)
 	}
 	g, err := r.Open(inv, f.ID.String(), lvm.AllowExported)
 	if err != nil {
