@@ -10,6 +10,8 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		volumeData(),
+		images(),
 		redoLogVerbs(),
 		reports(),
 		displays(),
