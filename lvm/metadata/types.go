@@ -31,6 +31,7 @@ type VG struct {
 	pvs    []*PV    // in the order of the text
 	spaces []*space // of pvs, index by index
 	pvIDs  ordered.Map[UUID, int]
+	pvKeys map[string]int // never written after it was made; nil for few volumes
 
 	byName ordered.Map[string, *LV]
 	byID   ordered.Map[UUID, *LV]
