@@ -388,3 +388,34 @@ func TestSplitAndMerge(t *testing.T) {
 		}
 	})
 }
+
+// Sizes that no group can have are refused, whatever they would come to when a number overflows.
+func TestHugeSizes(t *testing.T) {
+	env := testEnv(1)
+	vg := testVG(t, "vg", env, 10, 10)
+	vg, _, err := vg.CreateLV(env, CreateLV{Name: "a", Size: Extents(4), Stripes: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []uint64{1<<64 - 1, 1<<64 - 2, 1 << 63, 1<<63 + 1, 1 << 40, 1<<32 + 1, 1<<32 - 1, 1<<32 - 2} {
+		for _, size := range []Amount{{Count: n}, {Sectors: n}, {Sectors: n, Sign: Plus}, {Count: n, Sign: Plus}, {Count: n, Of: OfLV}} {
+			for _, typ := range []string{"", "zero"} {
+				if after, _, err := vg.CreateLV(env, CreateLV{Size: size, Type: typ, Stripes: 2}); err == nil {
+					checkSize(t, after, after.LV("lvol0"), size)
+				}
+				if after, _, err := vg.ResizeLV(env, ResizeLV{Name: "a", Size: size, Type: typ}); err == nil {
+					checkSize(t, after, after.LV("a"), size)
+				}
+			}
+		}
+	}
+}
+
+// checkSize is for sizes that only volumes without extents of their own can have.
+func checkSize(t *testing.T, vg *VG, lv *LV, size Amount) {
+	t.Helper()
+	if want := size.Count + size.Sectors/vg.extentSize; size.Of == OfNone && uint64(lv.Extents) < want {
+		t.Errorf("%+v gives %d extents", size, lv.Extents)
+	}
+	checkVG(t, vg)
+}
