@@ -141,6 +141,17 @@ func TestRandomRequests(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		env := testEnv(rapid.Uint64().Draw(t, "seed"))
 		vg := testVG(t, "vg", env, rapid.SliceOfN(rapid.Uint64Range(1, 60), 1, 5).Draw(t, "disks")...)
+		for i := range rapid.IntRange(0, 6).Draw(t, "LVs before") {
+			r := CreateLV{Name: fmt.Sprint("old", i), Size: Extents(2), Hidden: rapid.Bool().Draw(t, "hidden")}
+			if after, _, err := vg.CreateLV(env, r); err == nil {
+				vg = after
+			}
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "LVs removed") {
+			if after, _, err := vg.RemoveLV(drawName(t, vg)); err == nil {
+				vg = after
+			}
+		}
 		start, first := vg, textOf(vg)
 		var ops []Operation
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
@@ -160,6 +171,23 @@ func TestRandomRequests(t *testing.T) {
 			checkOp(t, before, after, op)
 			vg, ops = after, append(ops, op)
 		}
+		// A program that starts anew reads the text and replays what was stored.
+		again, err := Parse([]byte(first))
+		for _, op := range ops {
+			if err == nil {
+				op, err = ParseOperation(op.Append(nil))
+			}
+			if err == nil {
+				again, err = again.Replay(op)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(textOf(vg), textOf(again)); d != "" {
+			t.Fatalf("-as it went +read and replayed\n%s", d)
+		}
+		checkVG(t, again)
 		if len(ops) > 1 {
 			joined, op, err := start.Join(ops...)
 			if err != nil {
