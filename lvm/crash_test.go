@@ -203,6 +203,9 @@ func resize(b *bench, name string, n metadata.Extent) request {
 func TestPowerCut(t *testing.T) {
 	total := 0
 	for _, sector := range []int{512, 4096} {
+		if testing.Short() && sector == 4096 {
+			continue
+		}
 		for _, s := range scenarios {
 			t.Run(fmt.Sprintf("%s/%d", s.name, sector), func(t *testing.T) { total += s.run(t, sector) })
 		}
@@ -226,7 +229,7 @@ func (s scenario) run(t *testing.T, sector int) (states int) {
 	}
 	o := powercut.Options{}
 	if testing.Short() {
-		o = powercut.Options{Exhaustive: 5, Random: 20, Torn: 1}
+		o = powercut.Options{Exhaustive: 4, Random: 12, Torn: 1}
 	}
 	seen := map[string]int{}
 	for st := range b.rec.States(o) {
@@ -291,6 +294,9 @@ func (b *bench) heal(cut string) {
 func TestFailingDisk(t *testing.T) {
 	for disk := range 3 {
 		for n := range 40 {
+			if testing.Short() && n%4 != disk {
+				continue
+			}
 			b := newBench(t, 4, 64*mib, 512)
 			three(b)
 			g := b.open("data")

@@ -117,9 +117,6 @@ func (a *allocation) segments(stripeSize uint64) []Segment {
 }
 
 func (a *allocation) tryPolicies() error {
-	if len(a.maps) == 0 {
-		return a.short()
-	}
 	for p := AllocContiguous; p <= a.most; p++ {
 		if p == AllocClingByTags && len(a.env.ClingTags) == 0 {
 			continue
