@@ -227,6 +227,12 @@ func (inv *Inventory) complete(g *FoundGroup) {
 		inv.inspect(g, pv, m)
 	}
 	g.VG = withoutFormer(c.vg).WithDevices(devices)
+	for id := range devices {
+		// A disk that is back, and was marked as missing, is used again if nothing on it can be out of date.
+		if pv := g.VG.PVByID(id); pv.Missing() && g.VG.PVUsed(pv) == 0 {
+			g.VG = g.VG.WithMissing(id, false)
+		}
+	}
 	inv.readLog(g)
 	for _, pv := range inv.pvs {
 		switch {
