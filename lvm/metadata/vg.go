@@ -253,20 +253,24 @@ func (s *Segment) Section() *text.Section {
 }
 
 // WithDevices returns the group with each physical volume at the disk that it was found on now. Those that the map does
-// not have are absent. It is not a change: the text gets the new names with the next one.
+// not have are absent, and marked as missing. One that was missing, is back and has nothing on it is taken as it is.
+// None of this is a change: the text has it with the next one.
 func (vg *VG) WithDevices(devices map[UUID]string) *VG {
 	c := *vg
 	c.pvs = slices.Clone(vg.pvs)
 	for i, pv := range c.pvs {
 		name, ok := devices[pv.ID]
-		if ok == !pv.Absent && (!ok || name == pv.Device) {
-			continue
-		}
-		p := *pv
+		p := pv.changed()
 		if p.Absent = !ok; ok {
 			p.setDevice(name)
 		}
-		c.pvs[i] = &p
+		if ok && p.marked() && vg.spaces[i].unused == p.PECount {
+			p.setFlag("MISSING", false)
+		} else if !ok && !p.marked() {
+			p.setFlag("MISSING", true)
+		}
+		p.bytes = p.measure()
+		c.pvs[i] = p
 	}
 	return &c
 }
@@ -274,7 +278,6 @@ func (vg *VG) WithDevices(devices map[UUID]string) *VG {
 func (pv *PV) setDevice(name string) {
 	if pv.Device != name {
 		pv.Device = name
-		pv.section = pv.section.With("device", text.String(name))
-		pv.bytes = pv.measure()
+		pv.set("device", text.String(name))
 	}
 }

@@ -106,7 +106,7 @@ func (r *Run) open(n Need) error {
 			continue
 		}
 		r.opened = append(r.opened, d)
-		r.disks = append(r.disks, lvm.Disk{Name: name, Device: d})
+		r.disks = append(r.disks, disksOf(name, d)...)
 	}
 	return nil
 }

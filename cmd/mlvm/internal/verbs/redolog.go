@@ -228,7 +228,7 @@ func logVerb(ctx context.Context, r *command.Run) error {
 		return discardLog(ctx, r, inv, name)
 	}
 	f.Log.Load(f)
-	list := describe(f)
+	list := listLog(f)
 	switch {
 	case what == "export" && r.Has("file"):
 		return writeFile(r.Str("file", ""), list)
@@ -283,7 +283,7 @@ type logChange struct {
 	Bytes    string   `json:"bytes"`            // base64
 }
 
-func describe(f *lvm.FoundGroup) logListing {
+func listLog(f *lvm.FoundGroup) logListing {
 	l := logListing{Group: f.Name, Armed: f.Log.Armed, Changes: []logChange{}}
 	if f.Log.Err != nil {
 		l.Problem = f.Log.Err.Error()

@@ -11,6 +11,8 @@ func All() []command.Verb {
 	all := slices.Concat(
 		general(),
 		redoLogVerbs(),
+		volumeData(),
+		images(),
 		reports(),
 		displays(),
 		scans(),
