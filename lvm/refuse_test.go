@@ -360,3 +360,27 @@ func TestDiskIsBack(t *testing.T) {
 		t.Error("a disk that is back with volumes on it was taken as it is:", err)
 	}
 }
+
+// A disk that two groups claim, because somebody else's split was interrupted, is changed by neither, and the backup
+// of one of them settles it.
+func TestContested(t *testing.T) {
+	b := newBench(t, 2, 64*mib, 512)
+	b.vgcreate("data", b.pvcreate(lvm.PVOptions{}, 0, 1))
+	g := b.open("data")
+	_, _, other, _, err := g.VG().Split(b.env(), metadata.Split{Name: "other", PVs: []string{"/dev/d1"}})
+	b.check(err)
+	b.putText(string(other.AppendText(nil, metadata.Stamp{Description: "half a split"})), 1)
+	inv := b.scan()
+	for _, name := range []string{"data", "other"} {
+		if _, err := inv.Open(name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: lvm.AllowMissing}); !errors.Is(err, lvm.ErrContested) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err = inv.Restore(context.Background(), g.VG(), lvm.OpenOptions{})
+	b.check(err)
+	inv = b.scan()
+	if len(inv.Groups()) != 1 || len(inv.Problems()) > 0 {
+		t.Errorf("%d groups, %v", len(inv.Groups()), inv.Problems())
+	}
+	b.change("data", b.lvcreate("a", 100))
+}

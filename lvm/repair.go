@@ -112,7 +112,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 				return fail(fmt.Errorf("%w: couldn't find device with uuid %s", ErrMissing, m.ID))
 			}
 			continue
-		case pv.Group != nil && pv.Group != g.found:
+		case pv.Group != nil && pv.Group != g.found && !slices.Contains(pv.Group.Contested, pv):
 			return fail(fmt.Errorf("%s: %w: %s", pv.Disk.Name, ErrUsed, pv.Group.Name))
 		}
 		devices[m.ID] = pv.Disk.Name
