@@ -169,7 +169,7 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.prepare(); err != nil {
 		return nil, w.revert(err)
 	}
-	if g.vg != nil && (g.vg.Name() != after.Name() || g.vg.ID() != after.ID()) {
+	if old := g.written; old != nil && (old.Name() != after.Name() || old.ID() != after.ID()) {
 		if err := w.hideOthers(); err != nil {
 			return nil, w.revert(err)
 		}
@@ -177,6 +177,7 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.commit(); err != nil {
 		return nil, err
 	}
+	g.written = w.after
 	w.finish()
 	return w, nil
 }

@@ -96,7 +96,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 			if f.Log != nil && f.Log.Armed {
 				return fail(fmt.Errorf("%w while its redo log has changes; use mlvm sync or mlvm log discard before", ErrUnsupported))
 			}
-			g.found = f
+			g.found, g.written = f, f.VG
 			seqno = max(seqno, f.Seqno)
 		case f.Name == vg.Name():
 			return fail(fmt.Errorf("%w: volume group %s with UUID %s", ErrAmbiguous, f.Name, f.ID))
