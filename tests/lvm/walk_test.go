@@ -91,7 +91,26 @@ func (w *walk) lv() string {
 	return w.vg() + "/" + w.name()
 }
 
-func (w *walk) name() string { return w.pick("a", "b", "c", "d-e", "f.g", "h_i", "lvol0", "lvol3") }
+// name is a volume's, mostly one that is not there yet.
+func (w *walk) name() string {
+	if w.rand.IntN(6) > 0 {
+		return fmt.Sprintf("v%d", w.commands)
+	}
+	return w.pick("a", "b", "c", "d-e", "f.g", "h_i", "lvol0", "lvol3")
+}
+
+// stuck is a group that most commands are refused for, and what helps.
+func (w *walk) stuck() (args []string, ok bool) {
+	for _, g := range w.rows("vg") {
+		switch {
+		case g["vg_exported"] != "":
+			return []string{"vgimport", g["vg_name"]}, true
+		case g["vg_extendable"] == "":
+			return []string{"vgchange", "-xy", g["vg_name"]}, true
+		}
+	}
+	return nil, false
+}
 
 func (w *walk) size() string {
 	return w.pick("-L1M", "-L2M", "-L3.5M", "-L7M", "-l1", "-l3", "-l10%VG", "-l25%FREE", "-l100%FREE", "-L100M")
@@ -114,7 +133,14 @@ func (w *walk) next() (args []string, only bool) {
 	if len(w.rows("vg")) == 0 {
 		return a(append([]string{"vgcreate", "-s", w.pick("512k", "1m", "4m"), w.pick("vg0", "vg1")}, w.disk())...)
 	}
-	switch w.rand.IntN(34) {
+	if args, ok := w.stuck(); ok && w.rand.IntN(3) == 0 {
+		return args, false
+	}
+	n := w.rand.IntN(34)
+	if n >= 17 && n <= 25 && len(w.rows("lv")) == 0 {
+		n = 33 // there must be a volume first
+	}
+	switch n {
 	case 0:
 		return a("vgcreate", "-s", w.pick("512k", "1m", "4m"), w.vg(), w.disk())
 	case 1, 2, 3:
