@@ -23,6 +23,10 @@ help: ## list the commands
 setup:
 	@./.ci/setup
 
+.PHONY: peers
+peers: ## install what the tests compare with: lvm2, libnbd, nbdkit, qemu, and the judges of file systems
+	@./.ci/setup peers
+
 .PHONY: run
 run: stubdoms ## bring domains up on this Xen host, or on one booted in QEMU, and show what they do
 	@./build/demo --images build/stubdoms
@@ -52,7 +56,7 @@ fresh: ## make run on a fresh Debian 12 in a chroot
 	./tests/fresh/run make run
 
 .PHONY: test
-test: setup stubdoms ## every test, those against real Xen too
+test: peers stubdoms ## every test, those against real Xen too
 	@rm -rf build/reports
 	$(GO) vet ./...
 	$(GO) test -timeout 20m $(QUICK)
