@@ -164,6 +164,11 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.prepare(); err != nil {
 		return nil, w.revert(err)
 	}
+	if g.vg != nil && (g.vg.Name() != after.Name() || g.vg.ID() != after.ID()) {
+		if err := w.hideOthers(); err != nil {
+			return nil, w.revert(err)
+		}
+	}
 	if err := w.commit(); err != nil {
 		return nil, err
 	}
@@ -277,14 +282,27 @@ func (w *writing) prepare() error {
 	if err := flushAll(touched); err != nil {
 		return err
 	}
-	for _, t := range w.areas {
+	for i, t := range w.areas {
 		h := t.Header
 		h.Slots[1] = t.slot
+		if h.Empty() && slices.ContainsFunc(w.areas[:i], func(b *target) bool { return b.PV == t.PV }) {
+			h.Slots[0].Flags |= ondisk.Ignored // hidden until it has the text too
+		}
 		if err := t.writeHeader(h); err != nil {
 			return err
 		}
 	}
 	return flushAll(disksOf(w.areas))
+}
+
+// hideOthers hides all areas but the one that makes the change.
+func (w *writing) hideOthers() error {
+	for _, t := range w.areas[1:] {
+		if err := t.hide(t.slot); err != nil {
+			return err
+		}
+	}
+	return flushAll(disksOf(w.areas[1:]))
 }
 
 // commit makes the change, with the first header, and tells the others.
@@ -371,8 +389,10 @@ func (w *writing) finish() {
 		touched = append(touched, a.PV)
 	}
 	for _, pv := range w.members {
-		if !pv.Label.Used() {
-			warn(pv.writeLabel(pv.Label.WithUsed(true)))
+		if !pv.Label.Used() || pv.ID != metadata.UUID(pv.Label.UUID) {
+			l := pv.Label.WithUsed(true)
+			l.UUID = pv.ID
+			warn(pv.writeLabel(l))
 			touched = append(touched, pv)
 		}
 	}
@@ -388,7 +408,7 @@ func (w *writing) finish() {
 func (pv *PhysicalVolume) emptyAreas() error {
 	for _, a := range pv.Areas {
 		if a.HeaderErr == nil && a.Header.Slots[0].Empty() && a.Header.Slots[1].Empty() {
-			continue
+			continue // whether it is ignored does not change
 		}
 		if err := a.empty(); err != nil {
 			return err

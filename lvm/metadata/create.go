@@ -45,6 +45,9 @@ func (e *edit) create(env Env, r CreateLV) (*LV, error) {
 	if err != nil {
 		return nil, err
 	}
+	if vg.maxLV > 0 && uint32(vg.visible) >= vg.maxLV && !r.Hidden {
+		return nil, refuse(ErrLimit, "Maximum number of logical volumes (%d) reached in volume group %s", vg.maxLV, vg.name)
+	}
 	virtual := r.Type == "zero" || r.Type == "error"
 	if !virtual {
 		if r.StripeSize > vg.extentSize {
@@ -70,9 +73,6 @@ func (e *edit) create(env Env, r CreateLV) (*LV, error) {
 	if extents > maxExtents {
 		return nil, refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
 			FormatSize(extents*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
-	}
-	if vg.maxLV > 0 && uint32(vg.visible) >= vg.maxLV && !r.Hidden {
-		return nil, refuse(ErrLimit, "Maximum number of logical volumes (%d) reached in volume group %s", vg.maxLV, vg.name)
 	}
 	lv, err := newLV(env, r, vg.owned())
 	if err != nil {

@@ -118,6 +118,10 @@ func (e *edit) putPV(i int, pv *PV) error {
 		put.Was = was
 	}
 	e.vg.pvIDs = e.vg.pvIDs.Set(pv.ID, i)
+	if renamed := e.vg.pvs[i].Key != pv.Key; renamed || i == len(e.vg.pvs)-1 {
+		e.vg.pvs[i] = pv
+		e.vg.indexKeys()
+	}
 	e.vg.pvs[i] = pv
 	e.op.PutPVs = append(e.op.PutPVs, put)
 	return nil
@@ -144,6 +148,7 @@ func (e *edit) leave(id UUID) error {
 	for j := i; j < len(e.vg.pvs); j++ {
 		e.vg.pvIDs = e.vg.pvIDs.Set(e.vg.pvs[j].ID, j)
 	}
+	e.vg.indexKeys()
 	e.op.DelPVs = append(e.op.DelPVs, id)
 	return nil
 }

@@ -9,9 +9,9 @@ import (
 // Change changes properties of the group.
 func (vg *VG) Change(env Env, r ChangeVG) (*VG, Operation, error) {
 	e := vg.edit()
-	l := lenience(0)
+	l := missingOK
 	if r.Writable != nil {
-		l = readOnlyOK
+		l |= readOnlyOK
 	}
 	if err := vg.changeable(l); err != nil {
 		return nil, e.op, err

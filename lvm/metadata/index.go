@@ -57,6 +57,7 @@ func (vg *VG) indexPVs() error {
 		}
 		vg.total += pv.PECount
 	}
+	vg.indexKeys()
 	return nil
 }
 
@@ -183,12 +184,30 @@ func (vg *VG) bySeq(seq uint64) *LV {
 
 // pvIndex is the index of the physical volume that a section names, or -1.
 func (vg *VG) pvIndex(key string) int {
+	if vg.pvKeys != nil {
+		if i, ok := vg.pvKeys[key]; ok {
+			return i
+		}
+		return -1
+	}
 	for i, pv := range vg.pvs {
 		if pv.Key == key {
 			return i
 		}
 	}
 	return -1
+}
+
+// indexKeys makes pvIndex right and quick after the list of physical volumes has changed.
+func (vg *VG) indexKeys() {
+	vg.pvKeys = nil
+	if len(vg.pvs) <= 8 {
+		return
+	}
+	vg.pvKeys = make(map[string]int, len(vg.pvs))
+	for i, pv := range vg.pvs {
+		vg.pvKeys[pv.Key] = i
+	}
 }
 
 // resolve finds out for each area whether it lies on a physical or on a logical volume, and which logical volumes a

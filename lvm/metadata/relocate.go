@@ -81,3 +81,23 @@ func (vg *VG) WithTags(tags []string) *VG {
 	}
 	return after
 }
+
+// WithPVTags returns the group with other tags of a physical volume. Like WithTags it is part of another change.
+func (vg *VG) WithPVTags(id UUID, tags []string) *VG {
+	i, ok := vg.pvIDs.Get(id)
+	if !ok {
+		return vg
+	}
+	e := vg.edit()
+	pv := vg.pvs[i].changed()
+	pv.Tags = slices.Clone(tags)
+	pv.set("tags", listOrNone(tags))
+	if err := e.putPV(i, pv); err != nil {
+		panic(err) // its size has not changed
+	}
+	after, _, err := e.finish(e.vg.head)
+	if err != nil {
+		panic(err)
+	}
+	return after
+}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"morgana/tests/lvm/oracle"
@@ -37,13 +38,15 @@ func build(m *testing.M) int {
 
 // mlvm is the program with disks, locks and backups of its own, or those of an oracle.
 type mlvm struct {
-	t   testing.TB
-	env []string
+	t    testing.TB
+	env  []string
+	dir  string              // where it runs, "" is here
+	user *syscall.Credential // who runs it, nil is who runs the test
 }
 
 // beside makes an mlvm that works on an oracle's disks, with its locks and backups.
 func beside(o *oracle.Oracle, disks ...oracle.Disk) mlvm {
-	return mlvm{o.T(), environment(o.LockDir(), o.SystemDir(), paths(disks))}
+	return mlvm{t: o.T(), env: environment(o.LockDir(), o.SystemDir(), paths(disks))}
 }
 
 func environment(locks, system string, devices []string) []string {
@@ -70,7 +73,10 @@ func (m mlvm) input(input string, args ...string) oracle.Result {
 	m.t.Helper()
 	c := exec.Command(binary, args...)
 	c.Env = append(os.Environ(), m.env...)
-	c.Stdin = strings.NewReader(input)
+	c.Stdin, c.Dir = strings.NewReader(input), m.dir
+	if m.user != nil {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: m.user}
+	}
 	r, err := oracle.Exec(c)
 	if err != nil {
 		m.t.Fatalf("mlvm %s: %v\n%s", strings.Join(args, " "), err, r.Stderr)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"morgana/block/file"
 	"morgana/tests/lvm/oracle"
 )
 
@@ -158,4 +160,22 @@ func (r *rig) ours(args ...string) cost {
 	c := exec.Command(r.mlvm, append([]string{"--devices", r.disk.Path}, args...)...)
 	c.Env = append(os.Environ(), r.o.Env()...)
 	return r.run(c)
+}
+
+// newFile makes an empty file of size bytes and opens it as a disk.
+func newFile(t testing.TB, path string, size int64) *file.Device {
+	t.Helper()
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(f.Truncate(size), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := file.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
 }

@@ -287,30 +287,26 @@ func (w *walk) amount() (string, metadata.Amount) {
 // group is a change of which disks the group has, and how large they are.
 func (w *walk) group() command {
 	d := w.disks[w.rand.IntN(len(w.disks))].Path
-	switch w.rand.IntN(5) {
-	case 0:
+	member := w.vg.PVByDevice(d) != nil
+	switch n := w.rand.IntN(4); {
+	case member && n == 0:
 		return command{
 			[]string{"vgreduce", "vg", d},
 			func() (*metadata.VG, metadata.Operation, error) { return w.vg.ReducePVs([]string{d}) },
 		}
-	case 1, 2:
-		if w.vg.PVByDevice(d) != nil {
-			return command{}
-		}
+	case !member:
+		w.o.Must("pvresize", d)
 		// Only what LVM2 would see on the label is known of a disk that is not in the group.
 		n := metadata.NewPV{ID: metadata.UUID([]byte(strings.Repeat("x", 32))), Device: d, DevSize: 16384, PEStart: 2048}
 		return command{
 			[]string{"vgextend", "vg", d},
 			func() (*metadata.VG, metadata.Operation, error) { return w.vg.AddPVs([]metadata.NewPV{n}) },
 		}
-	case 3:
+	case n == 1:
 		sectors := uint64(8192 + w.rand.IntN(8192))
 		return command{
 			[]string{"pvresize", "-y", "--setphysicalvolumesize", fmt.Sprintf("%ds", sectors), d},
 			func() (*metadata.VG, metadata.Operation, error) {
-				if w.vg.PVByDevice(d) == nil {
-					return w.vg, metadata.Operation{}, nil // an orphan
-				}
 				return w.vg.ResizePV(metadata.ResizePV{Device: d, DevSize: sectors})
 			},
 		}
@@ -318,9 +314,6 @@ func (w *walk) group() command {
 		return command{
 			[]string{"pvresize", d},
 			func() (*metadata.VG, metadata.Operation, error) {
-				if w.vg.PVByDevice(d) == nil {
-					return w.vg, metadata.Operation{}, nil
-				}
 				return w.vg.ResizePV(metadata.ResizePV{Device: d, DevSize: 16384})
 			},
 		}

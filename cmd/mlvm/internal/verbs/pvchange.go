@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"morgana/cmd/mlvm/internal/args"
 	"morgana/cmd/mlvm/internal/command"
+	"morgana/cmd/mlvm/internal/progress"
 	"morgana/lvm"
 	"morgana/lvm/metadata"
 )
@@ -18,7 +20,15 @@ func physicalChanges() []command.Verb {
 		{
 			Name: "pvchange", Summary: "change physical volumes", Usage: []string{"OPTION ... PV|Tag|Select ...", "OPTION ... --all"}, Max: -1,
 			Supports: "addtag all allocatable autobackup deltag force metadataignore reportformat select uuid",
-			Examples: []string{"pvchange -xn a.img", "pvchange --addtag ssd a.img", "pvchange --metadataignore y a.img"},
+			Own: []args.Option{
+				{Name: "metadatasize", Kind: args.SizeMiB, Help: "make the metadata area larger; what is in the way moves elsewhere"},
+			},
+			Details: `With --metadatasize, the metadata area at the beginning of the disk of a group that outgrew it becomes as large, at
+least: the extents behind it move to other disks, or further back where there is no other room, and the data begin later.
+The volumes that have those extents must not be in use.`,
+			Examples: []string{
+				"pvchange -xn a.img", "pvchange --addtag ssd a.img", "pvchange --metadataignore y a.img", "pvchange --metadatasize 16m a.img",
+			},
 			Run:      pvchange,
 		},
 		{
@@ -117,7 +127,7 @@ func selectedDisk(sel *selection, inv *lvm.Inventory, f *lvm.FoundGroup, pv *lvm
 }
 
 func pvchange(ctx context.Context, r *command.Run) error {
-	asked := slices.ContainsFunc([]string{"addtag", "deltag", "allocatable", "metadataignore", "uuid"}, r.Has)
+	asked := slices.ContainsFunc([]string{"addtag", "deltag", "allocatable", "metadataignore", "metadatasize", "uuid"}, r.Has)
 	switch {
 	case !asked, len(r.Operands) == 0 && !r.Has("all") && !r.Has("select"):
 		return r.Verb.NoMatch()
@@ -174,6 +184,9 @@ func changeDisk(ctx context.Context, r *command.Run, m member) (quiet bool, err 
 	if ignored, ok := r.Get("metadataignore"); ok {
 		return false, ignoreAreas(ctx, r, m, ignored.Text == "y")
 	}
+	if r.Has("metadatasize") {
+		return false, enlargeArea(ctx, r, m, r.Uint("metadatasize", 0)*metadata.SectorSize)
+	}
 	req := metadata.ChangePV{Device: name, AddTags: r.All("addtag"), DelTags: r.All("deltag"), NewID: r.Has("uuid")}
 	if r.Has("allocatable") {
 		is := r.Yes("allocatable", true)
@@ -211,12 +224,30 @@ func ignoreAreas(ctx context.Context, r *command.Run, m member, ignored bool) er
 	return r.Around(m.group, func() error { return m.group.SetIgnored(ctx, m.pv, ignored) })
 }
 
+// enlargeArea makes the disk's metadata area larger, with a bar while extents move out of its way.
+func enlargeArea(ctx context.Context, r *command.Run, m member, size uint64) error {
+	var bar *progress.Bar
+	defer func() { bar.End() }()
+	last := uint64(0)
+	return r.Around(m.group, func() error {
+		return m.group.EnlargeArea(ctx, r.Env(), m.pv, size, lvm.MoveOptions{Progress: func(done, total uint64) {
+			if bar == nil {
+				bar = progress.New(r.Stderr, "pvchange "+m.pv.Disk.Name, int64(total))
+			}
+			bar.Add(int64(done - last))
+			last = done
+		}})
+	})
+}
+
 func changeOrphan(ctx context.Context, r *command.Run, pv *lvm.PhysicalVolume) error {
 	switch {
 	case r.Has("addtag") || r.Has("deltag"):
 		return errors.New("Can't change tag on Physical Volume " + pv.Disk.Name + " not in volume group") //nolint:staticcheck // lvm2's words
 	case r.Has("allocatable"):
 		return errors.New("Allocatability not supported by orphan lvm2 format PV " + pv.Disk.Name) //nolint:staticcheck // lvm2's words
+	case r.Has("metadatasize"):
+		return r.Failed("Physical volume %s is in no volume group; make it anew with pvcreate --metadatasize", pv.Disk.Name)
 	case r.Test():
 		return nil
 	case r.Has("metadataignore"):
@@ -275,11 +306,11 @@ func resizeDisk(ctx context.Context, r *command.Run, m member) error {
 		}
 		return m.pv.Resize(bytes)
 	}
-	end := uint64(0)
-	if e := m.pv.PEEnd(); e < m.pv.Label.DeviceSize {
-		end = e / metadata.SectorSize
+	req, err := m.pv.Resizing(bytes)
+	if err != nil {
+		return err
 	}
-	after, op, err := m.group.VG().ResizePV(metadata.ResizePV{Device: name, DevSize: size, PEEnd: end})
+	after, op, err := m.group.VG().ResizePV(req)
 	r.Say(op)
 	if err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		redoLogVerbs(),
 		volumeData(),
 		images(),
-		redoLogVerbs(),
 		reports(),
 		displays(),
 		scans(),
