@@ -126,9 +126,18 @@ func TestReportsOfEveryType(t *testing.T) {
 			m := beside(o, disks...)
 			same(t, o, m)
 			for _, args := range [][]string{
-				{"lvs"}, {"lvs", "-a"}, {"lvs", "-a", "-o+devices,segtype"}, {"lvs", "--segments", "-a"}, {"vgs"}, {"pvs"},
-				{"pvs", "--segments", "-o+lv_name"}, {"vgdisplay"}, {"pvdisplay", "-m"}, {"lvs", "-S", "lv_role=origin"},
-				{"lvs", "-a", "-S", "lv_layout={raid && raid1}"}, {"lvs", "-a", "-S", "segtype=thin || lv_attr=~^r", "-O-lv_size"},
+				{"lvs"},
+				{"lvs", "-a"},
+				{"lvs", "-a", "-o+devices,segtype"},
+				{"lvs", "--segments", "-a"},
+				{"vgs"},
+				{"pvs"},
+				{"pvs", "--segments", "-o+lv_name"},
+				{"vgdisplay"},
+				{"pvdisplay", "-m"},
+				{"lvs", "-S", "lv_role=origin"},
+				{"lvs", "-a", "-S", "lv_layout={raid && raid1}"},
+				{"lvs", "-a", "-S", "segtype=thin || lv_attr=~^r", "-O-lv_size"},
 			} {
 				if d := cmp.Diff(complaintless(o.Run(args...)), m.run(args...)); d != "" {
 					t.Errorf("%v (-lvm2 +mlvm):\n%s", args, d)

@@ -3,6 +3,7 @@ package verbs
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"morgana/cmd/mlvm/internal/command"
@@ -66,6 +67,13 @@ func vgchange(ctx context.Context, r *command.Run) error {
 		g, err := r.Open(inv, w.found.ID.String(), 0)
 		if err != nil {
 			return err
+		}
+		if n := req.MetadataCopies; n != nil && *n == g.VG().MetadataCopies() && !allAreas(r) {
+			word := "unmanaged"
+			if *n > 0 {
+				word = strconv.FormatUint(uint64(*n), 10)
+			}
+			r.Warn("Number of metadata copies for VG %s is already %s.", g.VG().Name(), word)
 		}
 		after, op, err := g.VG().Change(r.Env(), req)
 		r.Say(op)
