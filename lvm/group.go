@@ -13,6 +13,7 @@ import (
 type Group struct {
 	vg      *metadata.VG
 	found   *FoundGroup       // what was found; nil for a new group
+	written *metadata.VG      // what the text on the disks says; only write looks at it
 	members []*PhysicalVolume // disks that are there
 	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
 	mode    Mode
@@ -39,7 +40,7 @@ type changeLog interface {
 }
 
 func newGroup(f *FoundGroup, o OpenOptions) *Group {
-	g := &Group{vg: f.VG, found: f, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
+	g := &Group{vg: f.VG, written: f.VG, found: f, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
 	g.raw = append(slices.Clone(f.copy.raw), 0)
 	for _, pv := range f.Members {
 		if !pv.Missing() {

@@ -246,7 +246,9 @@ var crashes = []crash{
 		}, pv)
 	}},
 	{name: "vgreduce", change: simple(func(m *machine) request {
-		return func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) { return vg.ReducePVs([]string{m.disks[2].Name}) }
+		return func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) {
+			return vg.ReducePVs([]string{m.disks[2].Name})
+		}
 	})},
 	{name: "vgcreate", change: func(m *machine) {
 		m.vgcreate("new", []*lvm.PhysicalVolume{scan(m.t, m.disks).PV(m.disks[3].Name)})
@@ -441,4 +443,3 @@ func TestLayoutIsLVM2s(t *testing.T) {
 		o.Detach(d)
 	}
 }
-

@@ -29,7 +29,7 @@ The volumes that have those extents must not be in use.`,
 			Examples: []string{
 				"pvchange -xn a.img", "pvchange --addtag ssd a.img", "pvchange --metadataignore y a.img", "pvchange --metadatasize 16m a.img",
 			},
-			Run:      pvchange,
+			Run: pvchange,
 		},
 		{
 			Name: "pvresize", Summary: "tell a physical volume that its disk has another size", Usage: []string{"PV ..."}, Min: 1, Max: -1,
