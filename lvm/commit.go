@@ -114,6 +114,9 @@ type writing struct {
 	warned  []error
 }
 
+// text is what was written, without the NUL.
+func (w *writing) text() []byte { return w.raw[:len(w.raw)-1] }
+
 // target is an area and where in its ring the text goes.
 type target struct {
 	*MetadataArea
@@ -135,13 +138,18 @@ func (g *Group) commitPlain(ctx context.Context, after *metadata.VG, join []*Phy
 	if err != nil {
 		return err
 	}
-	g.vg, g.raw, g.members = after, w.raw, w.members
+	g.vg, g.raw, g.members = w.after, w.text(), w.members
 	g.Warnings = append(g.Warnings, w.warned...)
 	return nil
 }
 
 // write writes a whole text. What the group remembers of itself is for the caller to change.
 func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalVolume, stamp metadata.Stamp) (*writing, error) {
+	for _, pv := range after.PVs() {
+		if pv.Absent && !slices.Contains(pv.Flags, "MISSING") && !slices.Contains(pv.Status, "MISSING") {
+			after = after.WithMissing(pv.ID, true) // when it is back, what is on it may be out of date
+		}
+	}
 	w := &writing{g: g, after: after}
 	w.raw = append(after.AppendText(make([]byte, 0, after.TextSize(stamp)+1), stamp), 0)
 	w.crc = ondisk.CRC(ondisk.CRCInit, w.raw)
@@ -164,7 +172,7 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.prepare(); err != nil {
 		return nil, w.revert(err)
 	}
-	if g.vg != nil && (g.vg.Name() != after.Name() || g.vg.ID() != after.ID()) {
+	if old := g.written; old != nil && (old.Name() != after.Name() || old.ID() != after.ID()) {
 		if err := w.hideOthers(); err != nil {
 			return nil, w.revert(err)
 		}
@@ -172,6 +180,7 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.commit(); err != nil {
 		return nil, err
 	}
+	g.written = w.after
 	w.finish()
 	return w, nil
 }

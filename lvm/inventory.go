@@ -41,6 +41,8 @@ type FoundGroup struct {
 	Mismatch []*MetadataArea
 	// Current are areas with the text that was taken.
 	Current []*MetadataArea
+	// Contested are disks that another group's metadata name as well: a split or merge by LVM2 was interrupted.
+	Contested []*PhysicalVolume
 	// Unmarked are members whose label does not say that they are in use, is of an old version, or has a former UUID.
 	Unmarked []*PhysicalVolume
 	// Short are members whose disk is smaller than the metadata say.
@@ -213,6 +215,12 @@ func (inv *Inventory) complete(g *FoundGroup) {
 				pv.ID = m.ID // its label follows with the next change
 			}
 		}
+		if pv != nil && !pv.Missing() && pv.Group != nil {
+			g.Contested = append(g.Contested, pv)
+			pv.Group.Contested = append(pv.Group.Contested, pv)
+			inv.problem(pv.Disk.Name, fmt.Errorf("%w: %s and %s", ErrContested, pv.Group.Name, g.Name),
+				"restore one of them with vgcfgrestore")
+		}
 		if pv == nil || pv.Missing() || pv.Group != nil {
 			missing := &PhysicalVolume{ID: m.ID, Group: g, Disk: Disk{Name: m.Device}}
 			g.Members = append(g.Members, missing)
@@ -227,6 +235,12 @@ func (inv *Inventory) complete(g *FoundGroup) {
 		inv.inspect(g, pv, m)
 	}
 	g.VG = withoutFormer(c.vg).WithDevices(devices)
+	for id := range devices {
+		// A disk that is back, and was marked as missing, is used again if nothing on it can be out of date.
+		if pv := g.VG.PVByID(id); pv.Missing() && g.VG.PVUsed(pv) == 0 {
+			g.VG = g.VG.WithMissing(id, false)
+		}
+	}
 	inv.readLog(g)
 	for _, pv := range inv.pvs {
 		switch {

@@ -104,14 +104,6 @@ func (a *MetadataArea) empty() error {
 	return nil
 }
 
-// refresh reads a physical volume's areas again.
-func (pv *PhysicalVolume) refresh() {
-	var t texts
-	for _, a := range pv.Areas {
-		a.read(pv.Disk.Device, nil, t.parse)
-	}
-}
-
 // withSeqno is the group with another sequence number and nothing else changed.
 func withSeqno(vg *metadata.VG, seqno uint32) (*metadata.VG, error) {
 	return vg.Replay(metadata.Operation{Name: vg.Name(), Seqno: seqno})

@@ -1,84 +1,83 @@
 package main
 
 import (
-	"errors"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
+	"os/signal"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	programs := map[string]func(){}
-	for _, name := range []string{"mlvm", "lvs", "vgcreate"} { // also as links have it
-		programs[name] = main
-	}
-	testscript.Main(m, programs)
+	testscript.Main(m, map[string]func(){"mlvm": main, "lvs": main, "wait-for": waitFor, "certificates": certificates})
 }
 
-// TestScripts runs testdata/*.txtar, which say what the program does for an ordinary user on plain files, without
-// devices. Beside testscript's own words there are
-//
-//	exits CODE PROGRAM ARGS...
-//	disk SIZE FILE...           make files of a size in MiB
-//	fill TEXT FILE OFFSET       write at an offset
+// waitFor waits until a file is there and not empty: wait-for FILE.
+func waitFor() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	for ctx.Err() == nil {
+		if st, err := os.Stat(os.Args[1]); err == nil && (st.Size() > 0 || st.Mode()&os.ModeSocket != 0) {
+			return
+		}
+		syscall.Select(0, nil, nil, nil, &syscall.Timeval{Usec: 10_000})
+	}
+}
+
+// certificates makes those of an authority, a server and a client, with the names that libnbd looks for.
+func certificates() {
+	var ca *x509.Certificate
+	var caKey *ecdsa.PrivateKey
+	for i, name := range []string{"ca", "server", "client"} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		c := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IsCA: i == 0,
+			BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		}
+		if i == 0 {
+			ca, caKey = c, key
+		}
+		var der, k []byte
+		if err == nil {
+			der, err = x509.CreateCertificate(rand.Reader, c, ca, &key.PublicKey, caKey)
+		}
+		if err == nil {
+			k, err = x509.MarshalPKCS8PrivateKey(key)
+		}
+		if err == nil {
+			err = os.WriteFile(name+"-cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
+		}
+		if err == nil {
+			err = os.WriteFile(name+"-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k}), 0o600)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+// The scripts in testdata/script show what the verbs do that lvm2 has not.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
+		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("MLVM_SYSTEM_DIR", filepath.Join(e.WorkDir, "etc"))
-			e.Setenv("MLVM_LOCK_DIR", filepath.Join(e.WorkDir, "lock"))
-			e.Setenv("TZ", "UTC")
+			e.Setenv("MLVM_LOCK_DIR", e.WorkDir+"/locks")
+			e.Setenv("MLVM_SYSTEM_DIR", e.WorkDir+"/system")
+			e.Setenv("MLVM_DEVICES", e.WorkDir+"/a.img,"+e.WorkDir+"/b.img")
+			e.Setenv("HOME", e.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "disk": disk, "fill": fill},
 	})
-}
-
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var status *exec.ExitError
-		if !errors.As(err, &status) {
-			ts.Fatalf("%v", err)
-		}
-		got = status.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
-}
-
-func disk(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: disk SIZE FILE...")
-	}
-	size, err := strconv.ParseInt(args[0], 10, 64)
-	ts.Check(err)
-	for _, name := range args[1:] {
-		ts.Check(os.WriteFile(ts.MkAbs(name), nil, 0o600))
-		ts.Check(os.Truncate(ts.MkAbs(name), size<<20))
-	}
-}
-
-func fill(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: fill TEXT FILE OFFSET")
-	}
-	at, err := strconv.ParseInt(args[2], 10, 64)
-	ts.Check(err)
-	f, err := os.OpenFile(ts.MkAbs(args[1]), os.O_WRONLY, 0)
-	ts.Check(err)
-	_, err = f.WriteAt([]byte(args[0]), at)
-	ts.Check(errors.Join(err, f.Close()))
 }

@@ -48,6 +48,9 @@ func (e *edit) create(env Env, r CreateLV) (*LV, error) {
 	if vg.maxLV > 0 && uint32(vg.visible) >= vg.maxLV && !r.Hidden {
 		return nil, refuse(ErrLimit, "Maximum number of logical volumes (%d) reached in volume group %s", vg.maxLV, vg.name)
 	}
+	if extents > maxExtents-maxStripes {
+		return nil, vg.tooLarge(extents)
+	}
 	virtual := r.Type == "zero" || r.Type == "error"
 	if !virtual {
 		if r.StripeSize > vg.extentSize {
@@ -69,10 +72,6 @@ func (e *edit) create(env Env, r CreateLV) (*LV, error) {
 			return nil, refuse(ErrNoSpace, "Volume group \"%s\" has insufficient free space (%d extents): %d required.",
 				vg.name, vg.free, extents)
 		}
-	}
-	if extents > maxExtents {
-		return nil, refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
-			FormatSize(extents*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
 	}
 	lv, err := newLV(env, r, vg.owned())
 	if err != nil {
@@ -246,15 +245,19 @@ func (e *edit) createSize(r *CreateLV, stripes int, where []pvRange) (uint64, bo
 func (e *edit) roundUp(sectors uint64) (uint64, error) {
 	vg := e.old
 	n := sectors / vg.extentSize
-	if sectors%vg.extentSize != 0 {
+	if n < maxExtents && sectors%vg.extentSize != 0 {
 		n++
 		e.note("Rounding up size to full physical extent %s", FormatSize(n*vg.extentSize))
 	}
 	if n > maxExtents {
-		return 0, refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
-			FormatSize(n*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
+		return 0, vg.tooLarge(n)
 	}
 	return n, nil
+}
+
+func (vg *VG) tooLarge(extents uint64) error {
+	return refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
+		FormatSize(min(extents, 1<<63/vg.extentSize)*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
 }
 
 // newLV is a volume without segments.
@@ -356,7 +359,7 @@ func (lv *LV) setSegments() {
 func mergeSegments(segs []Segment) []Segment {
 	out := make([]Segment, 0, len(segs))
 	for _, s := range segs {
-		if n := len(out); n > 0 && out[n-1].continues(&s) {
+		if n := len(out); n > 0 && out[n-1].continues(&s) && s.common() {
 			out[n-1].setCount(out[n-1].Count + s.Count)
 			continue
 		}

@@ -15,7 +15,10 @@ type edit struct {
 	lvs  []*LV  // created or changed
 	gone []*LV  // removed; of old
 	left []UUID // physical volumes that leave, after logical volumes have left them
-	pvs  bool   // pvs and spaces are copies already
+	// replayed is physical volumes of an operation: they may have become smaller after logical volumes have left, or
+	// larger before others came.
+	replayed []PutPV
+	pvs      bool // pvs and spaces are copies already
 }
 
 func (vg *VG) edit() *edit { return &edit{old: vg, vg: *vg} }
@@ -192,6 +195,11 @@ func (e *edit) finish(head *text.Section) (*VG, Operation, error) {
 			lv.place.seq = vg.nextSeq
 		}
 		vg.nextSeq = max(vg.nextSeq, lv.place.seq)
+	}
+	for _, p := range e.replayed {
+		if err := e.replayPV(p); err != nil {
+			return nil, Operation{}, err
+		}
 	}
 	for _, lv := range e.lvs {
 		if vg.bySeq(lv.place.seq) != nil { // of another one of this change

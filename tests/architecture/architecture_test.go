@@ -61,6 +61,7 @@ func ring(p string) int {
 	switch {
 	case under(p, "xen/ring", "xen/wire", "unikernel/internal/abi", "nbd/wire"),
 		under(p, "lvm/text", "lvm/ondisk", "lvm/metadata", "lvm/redo", "lvm/report", "lvm/table"),
+		under(p, "lvm/image/spec", "lvm/image/ext4", "lvm/image/fat", "block/gpt"), p == "lvm/image/tree",
 		p == "xen", p == "block":
 		return 0
 	case under(p, "cmd", "stubdoms", "tests"), strings.HasPrefix(path.Base(p), "mk"):

@@ -198,11 +198,18 @@ func split(command string, disks []oracle.Disk) []string {
 }
 
 func cleaner(o *oracle.Oracle, disks []oracle.Disk) *strings.Replacer {
-	pairs := []string{o.SystemDir(), "DIR"}
+	type pair struct{ old, new string }
+	pairs := []pair{{o.SystemDir(), "DIR"}}
 	for i, d := range disks {
-		pairs = append(pairs, d.Path, fmt.Sprintf("DISK%d", i+1))
+		pairs = append(pairs, pair{d.Path, fmt.Sprintf("DISK%d", i+1)})
 	}
-	return strings.NewReplacer(pairs...)
+	// /dev/loop10 is not /dev/loop1 with something behind.
+	slices.SortFunc(pairs, func(a, b pair) int { return len(b.old) - len(a.old) })
+	var list []string
+	for _, p := range pairs {
+		list = append(list, p.old, p.new)
+	}
+	return strings.NewReplacer(list...)
 }
 
 var (

@@ -155,10 +155,15 @@ func (r *rig) lvm2(args ...string) cost {
 	return r.run(c)
 }
 
+// environment makes mlvm a neighbour of the rig's lvm2, and of no other.
+func (r *rig) environment() []string {
+	return append(append(os.Environ(), r.o.Env()...), "MLVM_LOCK_DIR="+r.o.LockDir(), "MLVM_SYSTEM_DIR="+r.o.SystemDir())
+}
+
 func (r *rig) ours(args ...string) cost {
 	r.t.Helper()
 	c := exec.Command(r.mlvm, append([]string{"--devices", r.disk.Path}, args...)...)
-	c.Env = append(os.Environ(), r.o.Env()...)
+	c.Env = r.environment()
 	return r.run(c)
 }
 

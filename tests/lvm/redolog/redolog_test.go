@@ -45,7 +45,7 @@ func (r *rig) command(args ...string) *exec.Cmd {
 		names = append(names, d.Path)
 	}
 	c := exec.Command(r.mlvm, args...)
-	c.Env = append(append(os.Environ(), r.o.Env()...), "MLVM_DEVICES="+strings.Join(names, ","), "MLVM_SYSTEM_DIR="+r.t.TempDir())
+	c.Env = append(append(os.Environ(), r.o.Env()...), "MLVM_DEVICES="+strings.Join(names, ","), "MLVM_LOCK_DIR="+r.o.LockDir(), "MLVM_SYSTEM_DIR="+r.t.TempDir())
 	return c
 }
 

@@ -126,7 +126,7 @@ func split(line string) ([]string, error) {
 		}
 	}
 	if quote != 0 || escaped {
-		return nil, errors.New("A quote does not end in its line.") //nolint:staticcheck // a sentence for users
+		return nil, errors.New("a quote does not end in its line")
 	}
 	if in {
 		words = append(words, word.String())

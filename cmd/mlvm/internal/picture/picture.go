@@ -4,6 +4,7 @@ package picture
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -145,11 +146,7 @@ func (p *Picture) Text(width int, colour bool) string {
 	for i, n := range used {
 		index[n] = i
 	}
-	label := 0
-	for _, d := range p.Disks {
-		label = max(label, len(d.Name))
-	}
-	bar := max(width-label-6, 10)
+	bar := max(width-4, 10)
 	widest := metadata.Extent(1)
 	for _, d := range p.Disks {
 		widest = max(widest, d.Extents)
@@ -166,7 +163,7 @@ func (p *Picture) Text(width int, colour bool) string {
 	fmt.Fprintf(&b, "  %s: %d extents of %s, %d free\n", p.Group, total, metadata.FormatSize(p.ExtentSize), free)
 	for _, d := range p.Disks {
 		n := max(int(uint64(bar)*uint64(d.Extents)/uint64(widest)), 1)
-		fmt.Fprintf(&b, "  %-*s [", label, d.Name)
+		fmt.Fprintf(&b, "  %s\n  [", d.Name)
 		for _, i := range d.cells(n) {
 			r := d.Runs[i]
 			switch {
@@ -204,6 +201,21 @@ func shown(p *Picture, name string) string {
 	return name
 }
 
+// short is a disk's name without its directory, if that is enough.
+func (p *Picture) short(name string) string {
+	base := path.Base(name)
+	n := 0
+	for _, d := range p.Disks {
+		if path.Base(d.Name) == base {
+			n++
+		}
+	}
+	if n > 1 {
+		return name
+	}
+	return base
+}
+
 // where lists a volume's extents.
 func (p *Picture) where(name string) string {
 	const most = 8
@@ -215,7 +227,7 @@ func (p *Picture) where(name string) string {
 				continue
 			}
 			if n++; n <= most {
-				fmt.Fprintf(&b, " %s:%d-%d", d.Name, r.Start, r.Start+r.Count-1)
+				fmt.Fprintf(&b, " %s:%d-%d", p.short(d.Name), r.Start, r.Start+r.Count-1)
 			}
 		}
 	}
