@@ -70,7 +70,7 @@ func TestNames(t *testing.T) {
 
 func TestFormatSize(t *testing.T) {
 	for sectors, want := range map[uint64]string{
-		1: "512.00 B", 2: "1.00 KiB", 3: "1.50 KiB", 2048: "1.00 MiB", 2049: "1.00 MiB", 58624: "28.62 MiB", 33664: "<16.44 MiB",
+		1: "512 B", 2: "1.00 KiB", 3: "1.50 KiB", 2048: "1.00 MiB", 2049: "1.00 MiB", 58624: "28.62 MiB", 33664: "<16.44 MiB",
 		1<<32 - 1: "<2.00 TiB", 1 << 31: "1.00 TiB",
 	} {
 		if got := FormatSize(sectors); got != want {
