@@ -2,16 +2,25 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
 	"os"
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mlvm": main, "wait-for": waitFor})
+	testscript.Main(m, map[string]func(){"mlvm": main, "wait-for": waitFor, "certificates": certificates})
 }
 
 // waitFor waits until a file is there and not empty: wait-for FILE.
@@ -23,6 +32,39 @@ func waitFor() {
 			return
 		}
 		syscall.Select(0, nil, nil, nil, &syscall.Timeval{Usec: 10_000})
+	}
+}
+
+// certificates makes those of an authority, a server and a client, with the names that libnbd looks for.
+func certificates() {
+	var ca *x509.Certificate
+	var caKey *ecdsa.PrivateKey
+	for i, name := range []string{"ca", "server", "client"} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		c := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IsCA: i == 0,
+			BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		}
+		if i == 0 {
+			ca, caKey = c, key
+		}
+		var der, k []byte
+		if err == nil {
+			der, err = x509.CreateCertificate(rand.Reader, c, ca, &key.PublicKey, caKey)
+		}
+		if err == nil {
+			k, err = x509.MarshalPKCS8PrivateKey(key)
+		}
+		if err == nil {
+			err = os.WriteFile(name+"-cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
+		}
+		if err == nil {
+			err = os.WriteFile(name+"-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k}), 0o600)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 }
 

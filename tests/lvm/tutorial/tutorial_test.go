@@ -36,6 +36,9 @@ func commands(t *testing.T) []command {
 }
 
 func TestTutorial(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program and images")
+	}
 	for _, p := range []string{"nbdcopy", "qemu-io", "vgck", "e2fsck", "losetup"} {
 		if _, err := exec.LookPath(p); err != nil {
 			if _, err := os.Stat(filepath.Join("/usr/sbin", p)); err != nil {

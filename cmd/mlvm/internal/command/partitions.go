@@ -41,9 +41,9 @@ func disksOf(name string, d *file.Device) []lvm.Disk {
 	return disks
 }
 
-// KeepGroup gives up all locks but a group's, which lasts until the end and lets others read: for a command that goes on
-// for long and does not change the metadata.
-func (r *Run) KeepGroup(group string) error {
+// KeepGroups gives up all locks but those of some groups, which last until the end and let others read: for a command
+// that goes on for long and does not change the metadata.
+func (r *Run) KeepGroups(groups ...string) error {
 	if r.locks == nil {
 		return nil
 	}
@@ -53,5 +53,5 @@ func (r *Run) KeepGroup(group string) error {
 			plain = append(plain, d.File())
 		}
 	}
-	return r.locks.Keep(group, plain)
+	return r.locks.Keep(groups, plain)
 }

@@ -161,12 +161,12 @@ func (s *Set) Files(ctx context.Context, files []*os.File, m Mode) error {
 	return nil
 }
 
-// Keep gives up every lock but that of a group, which is then shared, as are those of files: for a command that goes on
-// for long with what it has read, during which the group must not change.
-func (s *Set) Keep(group string, files []*os.File) error {
+// Keep gives up every lock but those of some groups, which are then shared, as are those of files: for a command that
+// goes on for long with what it has read, during which the groups must not change.
+func (s *Set) Keep(groups []string, files []*os.File) error {
 	var kept []held
 	for _, h := range slices.Backward(s.held) {
-		if h.path != s.path("V_"+group) {
+		if !slices.ContainsFunc(groups, func(g string) bool { return h.path == s.path("V_" + g) }) {
 			undo(h.path, h.file)
 			continue
 		}

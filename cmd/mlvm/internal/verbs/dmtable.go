@@ -39,7 +39,9 @@ func dmtable(ctx context.Context, r *command.Run) error {
 			lv := vg.LV(name)
 			targets, err := table.Of(vg, lv)
 			for user := range vg.Users(name) {
-				err = fmt.Errorf("Logical volume %s/%s is part of %s, and more than a map", vg.Name(), name, user.Name) //nolint:staticcheck // a sentence for users
+				err = &metadata.Error{
+					Msg: fmt.Sprintf("Logical volume %s/%s is part of %s, and more than a map", vg.Name(), name, user.Name), Err: metadata.ErrInUse,
+				}
 				break
 			}
 			if err != nil {

@@ -54,37 +54,38 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	if err != nil {
 		return err
 	}
-	if groups, _ := choose(r.Operands); len(groups) > 1 {
-		return r.Verb.WrongUse("Only volumes of one group can be served by one command")
-	}
 	picked, err := pick(ctx, r, !r.Has("readonly"), r.Operands)
 	if err != nil {
 		return err
 	}
-	s := picked[0]
-	lvs, err := openVolumes(r, s, r.Has("readonly"))
-	if err != nil {
-		return err
-	}
-	if len(lvs) == 0 {
-		return r.Failed("Volume group \"%s\" has no volume that can be served.", s.group.VG().Name())
-	}
 	c := nbd.Config{TLS: secure, Log: slog.New(slog.NewTextHandler(r.Stderr, nil))}
-	for _, lv := range lvs {
-		c.Exports = append(c.Exports, nbd.Export{Name: lv.Name(), Description: exportWords(s.group.VG(), lv), Device: lv, ReadOnly: lv.ReadOnly()})
+	var served []*lvm.LV
+	var groups []string
+	for _, s := range picked {
+		lvs, err := openVolumes(r, s, r.Has("readonly"))
+		if err != nil {
+			return err
+		}
+		if len(lvs) == 0 {
+			return r.Failed("Volume group \"%s\" has no volume that can be served.", s.group.VG().Name())
+		}
+		for _, lv := range lvs {
+			c.Exports = append(c.Exports, nbd.Export{Name: lv.Name(), Description: exportWords(lv), Device: lv, ReadOnly: lv.ReadOnly()})
+		}
+		served, groups = append(served, lvs...), append(groups, s.group.VG().Name())
 	}
 	server, err := nbd.NewServer(c)
 	if err != nil {
 		return err
 	}
-	if err := r.KeepGroup(s.group.VG().Name()); err != nil {
+	if err := r.KeepGroups(groups...); err != nil {
 		return err
 	}
 	l, err := listen(r)
 	if err != nil {
 		return err
 	}
-	if err := announce(r, l, lvs, secure != nil); err != nil {
+	if err := announce(r, l, served, secure != nil); err != nil {
 		l.Close()
 		return err
 	}
@@ -94,15 +95,8 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	return nil // asked to end
 }
 
-func exportWords(vg *metadata.VG, lv *lvm.LV) string {
-	return fmt.Sprintf("logical volume %s, %siB", lv.Name(), trimB(metadata.FormatSize(uint64(lv.Size())/metadata.SectorSize)))
-}
-
-func trimB(s string) string {
-	if n := len(s); n > 2 && s[n-2:] == "iB" {
-		return s[:n-2]
-	}
-	return s
+func exportWords(lv *lvm.LV) string {
+	return fmt.Sprintf("logical volume %s, %s", lv.Name(), metadata.FormatSize(uint64(lv.Size())/metadata.SectorSize))
 }
 
 // tlsConfig is nil where no TLS is wanted.
