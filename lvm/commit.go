@@ -114,6 +114,9 @@ type writing struct {
 	warned  []error
 }
 
+// text is what was written, without the NUL.
+func (w *writing) text() []byte { return w.raw[:len(w.raw)-1] }
+
 // target is an area and where in its ring the text goes.
 type target struct {
 	*MetadataArea
@@ -135,7 +138,7 @@ func (g *Group) commitPlain(ctx context.Context, after *metadata.VG, join []*Phy
 	if err != nil {
 		return err
 	}
-	g.vg, g.raw, g.members = w.after, w.raw, w.members
+	g.vg, g.raw, g.members = w.after, w.text(), w.members
 	g.Warnings = append(g.Warnings, w.warned...)
 	return nil
 }

@@ -359,7 +359,7 @@ func (lv *LV) setSegments() {
 func mergeSegments(segs []Segment) []Segment {
 	out := make([]Segment, 0, len(segs))
 	for _, s := range segs {
-		if n := len(out); n > 0 && out[n-1].continues(&s) {
+		if n := len(out); n > 0 && out[n-1].continues(&s) && s.common() {
 			out[n-1].setCount(out[n-1].Count + s.Count)
 			continue
 		}

@@ -105,6 +105,7 @@ func (vg *VG) indexLVs(lvs []*LV) error {
 		if err := vg.resolve(lv); err != nil {
 			return err
 		}
+		lv.tidy()
 		if !lv.place.hidden {
 			vg.visible++
 		}
@@ -231,6 +232,32 @@ func (vg *VG) resolve(lv *LV) error {
 		}
 	}
 	return nil
+}
+
+// tidy joins segments that continue each other, as LVM2 does with everything that it reads. Those of a volume that is
+// being moved must stay as they are, and so do those with keys that are not known here.
+func (lv *LV) tidy() {
+	if lv.Has("LOCKED") || lv.Has("PVMOVE") {
+		return
+	}
+	for i := 1; i < len(lv.Segments); i++ {
+		if next := &lv.Segments[i]; lv.Segments[i-1].continues(next) && next.common() {
+			lv.tree, lv.raw = lv.Section(), nil
+			lv.Segments = mergeSegments(lv.Segments)
+			lv.setSegments()
+			return
+		}
+	}
+}
+
+// common reports whether a plain segment has no keys but those that are known.
+func (s *Segment) common() bool {
+	for _, e := range entries(s.section) {
+		if e.Section != nil || !slices.Contains(plainKeys, e.Key) {
+			return false
+		}
+	}
+	return true
 }
 
 // plain reports whether a segment needs no other logical volume. Those are the ones that requests make and change.

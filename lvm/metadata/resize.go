@@ -89,7 +89,7 @@ func (z *resizing) resize(env Env) (*LV, error) {
 // amount makes extents of the size that was given.
 func (z *resizing) amount() error {
 	vg, size := z.old, z.r.Size
-	if size == (Amount{}) && len(z.r.PVs) > 0 && z.r.Mode == Extend { // all that is free on these volumes
+	if size == (Amount{}) && len(z.r.PVs) > 0 && z.r.Mode != Reduce { // all that is free on these volumes
 		size, z.sign = Percent(100, OfPVs), Plus
 	}
 	if size.Sectors > 0 {

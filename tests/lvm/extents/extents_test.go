@@ -409,6 +409,14 @@ func (w *walk) resize() command {
 	}
 	if r.Mode == metadata.Extend {
 		args = slices.Delete(args, 1, 2)
+		if w.rand.IntN(8) == 0 {
+			r.Type = w.pick("zero", "error", "striped")
+			args = append(args, "--type", r.Type)
+		}
+		if w.rand.IntN(8) == 0 && len(r.PVs) > 0 {
+			r.Size = metadata.Amount{} // all that is free there
+			args = slices.DeleteFunc(args, func(a string) bool { return a == size })
+		}
 	}
 	args = append(append(args, "vg/"+lv.Name), r.PVs...)
 	return command{args, func() (*metadata.VG, metadata.Operation, error) { return w.vg.ResizeLV(w.env, r) }}

@@ -3,6 +3,7 @@ package verbs
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 
 	"morgana/cmd/mlvm/internal/args"
@@ -347,7 +348,7 @@ func eachVolume(ctx context.Context, r *command.Run, do func(*command.Run, *lvm.
 	for _, w := range wanted(r, inv, &failed) {
 		view, _ := command.View(inv, w.found, w.vg)
 		var names []string
-		for lv := range w.vg.LVs() {
+		for lv := range w.candidates() {
 			named := contains(w.lvs, lv.Name)
 			if view.Internal(lv) || !w.has(lv) || !named && !view.Visible(lv) || sel != nil && !sel.volume(inv, w, lv) {
 				continue
@@ -366,6 +367,19 @@ func eachVolume(ctx context.Context, r *command.Run, do func(*command.Run, *lvm.
 		}
 	}
 	return failed
+}
+
+// candidates are the volumes among which those are that were asked for: not the whole group where one is named, so that
+// changing one of ten thousand costs no more than changing one of one.
+func (w want) candidates() iter.Seq[*metadata.LV] {
+	if len(w.lvs) != 1 || len(w.tags) > 0 {
+		return w.vg.LVs()
+	}
+	return func(yield func(*metadata.LV) bool) {
+		if lv := w.vg.LV(w.lvs[0]); lv != nil {
+			yield(lv)
+		}
+	}
 }
 
 func contains(list []string, s string) bool {
