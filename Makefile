@@ -61,8 +61,9 @@ test: setup stubdoms ## every test, those against real Xen too
 	@cat build/reports/*.txt
 
 .PHONY: soak
-soak: setup ## half an hour of everything at once on real Xen (SOAK=$(SOAK))
+soak: setup ## half an hour of everything at once on real Xen, then long walks beside lvm2 (SOAK=$(SOAK))
 	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak' ./tests/system
+	SOAK=$(SOAK) $(GO) test -count=1 -v -p 1 -timeout 0 ./tests/lvm ./tests/lvm/extents ./tests/lvm/store
 
 .PHONY: test-short
 test-short: ## the tests of the inner loop, under a minute
