@@ -53,6 +53,7 @@ var (
 	ErrReadOnly    = errors.New("the volume group is read-only")
 	ErrUnknown     = errors.New("the volume group has unknown segments")
 	ErrMissing     = errors.New("physical volumes are missing")
+	ErrOutdated    = errors.New("outdated")
 	ErrDuplicate   = errors.New("two disks have the same physical volume")
 	ErrContested   = errors.New("two volume groups claim the same physical volume")
 	ErrMismatch    = errors.New("copies of the metadata differ in spite of the same sequence number")

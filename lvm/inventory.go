@@ -250,7 +250,7 @@ func (inv *Inventory) complete(g *FoundGroup) {
 		case pv.Group == nil && !pv.Duplicate && slices.ContainsFunc(pv.Areas, func(a *MetadataArea) bool { return a.tellsOf(g) }):
 			pv.Group, pv.Outdated = g, true
 			g.Outdated = append(g.Outdated, pv)
-			inv.problem(pv.Disk.Name, fmt.Errorf("outdated: volume group %s no longer has it", g.Name),
+			inv.problem(pv.Disk.Name, fmt.Errorf("%w: volume group %s no longer has it", ErrOutdated, g.Name),
 				"vgck --updatemetadata clears it")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 const (
@@ -66,7 +67,15 @@ type HeaderError struct {
 }
 
 func (e *HeaderError) Error() string {
-	return fmt.Sprintf("metadata area header at byte %d: %v", e.Start, errors.Join(e.Bad...))
+	return fmt.Sprintf("metadata area header at byte %d: %v", e.Start, e.list())
+}
+
+func (e *HeaderError) list() string {
+	var words []string
+	for _, err := range e.Bad {
+		words = append(words, err.Error())
+	}
+	return strings.Join(words, ", ")
 }
 
 // Unwrap returns ErrHeader and all of Bad.

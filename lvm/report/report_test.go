@@ -135,9 +135,21 @@ func TestBadCriteria(t *testing.T) {
 func TestUnits(t *testing.T) {
 	const sectors = 390070272 / 512
 	for _, tc := range []struct{ units, want, zero string }{
-		{"h", "372.00m", "0 "}, {"H", "390.07M", "0 "}, {"r", "372.00m", "0 "}, {"R", "390.07M", "0 "}, {"b", "390070272B", "0B"},
-		{"B", "390070272B", "0B"}, {"s", "761856S", "0S"}, {"k", "380928.00k", "0k"}, {"K", "390070.27K", "0K"}, {"g", "0.36g", "0g"},
-		{"G", "0.39G", "0G"}, {"t", "0.00t", "0t"}, {"3m", "124.00U", "0U"}, {"1.5m", "248.00m", "0m"}, {"512b", "761856.00U", "0U"},
+		{"h", "372.00m", "0 "},
+		{"H", "390.07M", "0 "},
+		{"r", "372.00m", "0 "},
+		{"R", "390.07M", "0 "},
+		{"b", "390070272B", "0B"},
+		{"B", "390070272B", "0B"},
+		{"s", "761856S", "0S"},
+		{"k", "380928.00k", "0k"},
+		{"K", "390070.27K", "0K"},
+		{"g", "0.36g", "0g"},
+		{"G", "0.39G", "0G"},
+		{"t", "0.00t", "0t"},
+		{"3m", "124.00U", "0U"},
+		{"1.5m", "248.00m", "0m"},
+		{"512b", "761856.00U", "0U"},
 	} {
 		u, err := ParseUnits(tc.units, true)
 		if err != nil || u.Size(sectors) != tc.want || u.Size(0) != tc.zero {
@@ -163,7 +175,11 @@ func TestUnits(t *testing.T) {
 
 func TestEditFields(t *testing.T) {
 	for _, tc := range []struct{ edit, want, compact string }{
-		{"+c", "lv_name,lv_size,c", ""}, {"-lv_size", "lv_name", ""}, {"-size", "lv_name", ""}, {"-LVName", "lv_size", ""}, {"a,b", "a,b", ""},
+		{"+c", "lv_name,lv_size,c", ""},
+		{"-lv_size", "lv_name", ""},
+		{"-size", "lv_name", ""},
+		{"-LVName", "lv_size", ""},
+		{"a,b", "a,b", ""},
 		{"#lv_size", "lv_name,lv_size", "lv_size"},
 	} {
 		if got, compact := EditFields(LVs, "lv_name,lv_size", tc.edit); got != tc.want || compact != tc.compact {

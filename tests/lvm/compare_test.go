@@ -1,10 +1,12 @@
 package lvm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,6 +26,12 @@ import (
 //	~   the lines may be in another order, because disks have other names
 //	-   run it only with lvm2, +  only with mlvm
 //	<y  answer with y
+//
+// and a line may be, instead of a command,
+//
+//	!see 1 3         the other disks are gone, until the next !see
+//	!copy 1 2        the second disk becomes a copy of the first
+//	!zero 1 512 512  there are zeros on the first disk from byte 512 on, for 512 bytes
 func TestCommands(t *testing.T) {
 	b, err := os.ReadFile("testdata/commands.txt")
 	if err != nil {
@@ -50,6 +58,7 @@ type side struct {
 	run   func(input string, args ...string) oracle.Result
 	disks []oracle.Disk
 	clean *strings.Replacer
+	see   func([]oracle.Disk) // only these are there
 }
 
 func scenario(t *testing.T, lines string) (n int) {
@@ -57,13 +66,22 @@ func scenario(t *testing.T, lines string) (n int) {
 	da, db := a.Disks(4, 64<<20), b.Disks(4, 64<<20)
 	m := beside(b, db...)
 	sides := []side{
-		{a.RunInput, da, cleaner(a, da)},
-		{m.input, db, cleaner(b, db)},
+		{a.RunInput, da, cleaner(a, da), func(d []oracle.Disk) { a.Show(d...) }},
+		{func(input string, args ...string) oracle.Result { return m.input(input, args...) }, db, cleaner(b, db), func(d []oracle.Disk) {
+			b.Show(d...)
+			m.env = environment(b.LockDir(), b.SystemDir(), paths(d))
+		}},
 	}
 	for _, line := range strings.Split(lines, "\n") {
 		command, note, _ := strings.Cut(line, " # ")
 		command = strings.TrimSpace(command)
 		if command == "" || command[0] == '#' {
+			continue
+		}
+		if command[0] == '!' {
+			for _, s := range sides {
+				handle(t, s, strings.Fields(command[1:]))
+			}
 			continue
 		}
 		mark, input := byte(0), ""
@@ -114,6 +132,49 @@ func scenario(t *testing.T, lines string) (n int) {
 	return n
 }
 
+// handle does to a side's disks what a line beginning with ! says.
+func handle(t *testing.T, s side, words []string) {
+	t.Helper()
+	var numbers []int
+	for _, w := range words[1:] {
+		n, err := strconv.Atoi(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, n)
+	}
+	switch words[0] {
+	case "see":
+		var seen []oracle.Disk
+		for _, n := range numbers {
+			seen = append(seen, s.disks[n-1])
+		}
+		s.see(seen)
+	case "copy":
+		b, err := os.ReadFile(s.disks[numbers[0]-1].Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, s.disks[numbers[1]-1], 0, b)
+	case "zero":
+		write(t, s.disks[numbers[0]-1], int64(numbers[1]), make([]byte, numbers[2]))
+	default:
+		t.Fatalf("!%s: no such thing", words[0])
+	}
+}
+
+func write(t *testing.T, d oracle.Disk, at int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(d.Path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(b, at)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func inAnyOrder(s string) string {
 	lines := strings.Split(s, "\n")
 	slices.Sort(lines)
@@ -145,10 +206,12 @@ func cleaner(o *oracle.Oracle, disks []oracle.Disk) *strings.Replacer {
 }
 
 var (
-	uuids  = regexp.MustCompile(`[0-9A-Za-z]{6}(-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}`)
-	times  = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}`)
-	seqnos = regexp.MustCompile(`(Metadata Sequence No )\d+`)
-	spaces = regexp.MustCompile(` {2,}`)
+	uuids   = regexp.MustCompile(`[0-9A-Za-z]{6}(-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}`)
+	times   = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}`)
+	seqnos  = regexp.MustCompile(`(Metadata Sequence No |seqno )\d+`)
+	again   = regexp.MustCompile(`( WARNING: Couldn't find device with uuid UUID\.\n)((?:.*\n)*?) *WARNING: Couldn't find device with uuid UUID\.\n`)
+	written = regexp.MustCompile(` \(last written to .*\)`)
+	spaces  = regexp.MustCompile(` {2,}`)
 	// kernel is what lvm2 says of the missing device-mapper.
 	kernel = regexp.MustCompile(`(?m)^.*(/dev/mapper/control|kernel device-mapper|device-mapper is available|Incompatible libdevmapper|Failed to check for active volumes).*\n`)
 )
@@ -156,6 +219,10 @@ var (
 func tidy(s side, text string) string {
 	text = s.clean.Replace(text)
 	text = uuids.ReplaceAllString(text, "UUID")
+	for len(again.FindString(text)) > 0 { // lvm2 says it as often as it reads the metadata
+		text = again.ReplaceAllString(text, "$1$2")
+	}
+	text = written.ReplaceAllString(text, "") // mlvm remembers it where lvm2 writes [unknown]
 	text = times.ReplaceAllString(text, "TIME")
 	text = kernel.ReplaceAllString(text, "")
 	text = spaces.ReplaceAllString(text, " ") // columns are as wide as the names of loop devices

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,13 @@ func (o *Oracle) AttachSector(sector int, files ...string) []Disk {
 	}
 	o.configure()
 	return o.disks[first:len(o.disks):len(o.disks)]
+}
+
+// Show lets lvm2 see only these of the oracle's disks, until it is called again.
+func (o *Oracle) Show(disks ...Disk) {
+	o.t.Helper()
+	o.disks = slices.Clone(disks)
+	o.configure()
 }
 
 // Detach takes a disk away from lvm2, as if its cable were pulled; its file stays.

@@ -52,9 +52,13 @@ func TestRepeated(t *testing.T) {
 
 func TestSynonyms(t *testing.T) {
 	for _, tc := range []struct{ verb, option, name string }{
-		{"vgchange", "--resizable=y", "resizeable"}, {"vgchange", "--allocation=y", "resizeable"}, {"pvchange", "--allocation=y", "allocatable"},
-		{"lvchange", "--available=n", "activate"}, {"pvcreate", "--metadatacopies=2", "pvmetadatacopies"},
-		{"vgcreate", "--metadatacopies=2", "vgmetadatacopies"}, {"lvs", "--no-headings", "noheadings"},
+		{"vgchange", "--resizable=y", "resizeable"},
+		{"vgchange", "--allocation=y", "resizeable"},
+		{"pvchange", "--allocation=y", "allocatable"},
+		{"lvchange", "--available=n", "activate"},
+		{"pvcreate", "--metadatacopies=2", "pvmetadatacopies"},
+		{"vgcreate", "--metadatacopies=2", "vgmetadatacopies"},
+		{"lvs", "--no-headings", "noheadings"},
 	} {
 		p, err := Parse(tc.verb, []string{tc.option, "x"}, nil)
 		if err != nil || !p.Has(tc.name) {
@@ -105,8 +109,23 @@ func TestSizes(t *testing.T) {
 		text string
 		want uint64 // sectors
 	}{
-		{"1", 2048}, {"1.5", 3072}, {".5m", 1024}, {"1k", 2}, {"1K", 2}, {"2s", 2}, {"512b", 1}, {"1g", 2 << 20}, {"1G", 2 << 20}, {"1MiB", 2048},
-		{"1t", 2 << 30}, {"1p", 2 << 40}, {"1e", 2 << 50}, {"1e3", 2048000}, {"0x10", 32768}, {"+5", 10240}, {"0", 0},
+		{"1", 2048},
+		{"1.5", 3072},
+		{".5m", 1024},
+		{"1k", 2},
+		{"1K", 2},
+		{"2s", 2},
+		{"512b", 1},
+		{"1g", 2 << 20},
+		{"1G", 2 << 20},
+		{"1MiB", 2048},
+		{"1t", 2 << 30},
+		{"1p", 2 << 40},
+		{"1e", 2 << 50},
+		{"1e3", 2048000},
+		{"0x10", 32768},
+		{"+5", 10240},
+		{"0", 0},
 	} {
 		v, why := ParseValue("lvextend", size, tc.text)
 		if why != nil || v.N != tc.want {
@@ -131,9 +150,16 @@ func TestExtents(t *testing.T) {
 		text string
 		want Value
 	}{
-		{"5", Value{N: 5}}, {"+5", Value{Sign: '+', N: 5}}, {"-5", Value{Sign: '-', N: 5}}, {"50%FREE", Value{N: 50, Percent: OfFree}},
-		{"50%F", Value{N: 50, Percent: OfFree}}, {"1%free", Value{N: 1, Percent: OfFree}}, {"10%v", Value{N: 10, Percent: OfVG}},
-		{"+10%PVS", Value{Sign: '+', N: 10, Percent: OfPVs}}, {"50%LV", Value{N: 50, Percent: OfLV}}, {"100%OR", Value{N: 100, Percent: OfOrigin}},
+		{"5", Value{N: 5}},
+		{"+5", Value{Sign: '+', N: 5}},
+		{"-5", Value{Sign: '-', N: 5}},
+		{"50%FREE", Value{N: 50, Percent: OfFree}},
+		{"50%F", Value{N: 50, Percent: OfFree}},
+		{"1%free", Value{N: 1, Percent: OfFree}},
+		{"10%v", Value{N: 10, Percent: OfVG}},
+		{"+10%PVS", Value{Sign: '+', N: 10, Percent: OfPVs}},
+		{"50%LV", Value{N: 50, Percent: OfLV}},
+		{"100%OR", Value{N: 100, Percent: OfOrigin}},
 	} {
 		tc.want.Text = tc.text
 		v, why := ParseValue("lvresize", extents, tc.text)
@@ -193,7 +219,11 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct{ s, vg, lv string }{
-		{"vg0/a", "vg0", "a"}, {"/dev/vg0/a", "vg0", "a"}, {"/dev/mapper/vg--0-a--b", "vg-0", "a-b"}, {"vg0", "vg0", ""}, {"/dev/vg0", "vg0", ""},
+		{"vg0/a", "vg0", "a"},
+		{"/dev/vg0/a", "vg0", "a"},
+		{"/dev/mapper/vg--0-a--b", "vg-0", "a-b"},
+		{"vg0", "vg0", ""},
+		{"/dev/vg0", "vg0", ""},
 		{"/dev/mapper/vg0", "vg0", ""},
 	} {
 		if vg, lv := SplitLV(tc.s); vg != tc.vg || lv != tc.lv {

@@ -13,7 +13,7 @@ import (
 )
 
 // View is a group as reports want it, with the metadata that Current returned. A nil group stands for the disks that
-// are in none.
+// are in none; Spare has further ones.
 func View(inv *lvm.Inventory, f *lvm.FoundGroup, vg *metadata.VG) (*report.Group, []*report.PV) {
 	g := &report.Group{VG: vg}
 	var members []*lvm.PhysicalVolume
@@ -21,7 +21,7 @@ func View(inv *lvm.Inventory, f *lvm.FoundGroup, vg *metadata.VG) (*report.Group
 		members = f.Members
 	} else {
 		for _, pv := range inv.PVs() {
-			if pv.Group == nil || pv.Group.VG == nil || pv.Duplicate || pv.Outdated {
+			if (pv.Group == nil || pv.Group.VG == nil) && !pv.Duplicate && !pv.Outdated {
 				members = append(members, pv)
 			}
 		}
@@ -37,6 +37,9 @@ func View(inv *lvm.Inventory, f *lvm.FoundGroup, vg *metadata.VG) (*report.Group
 		g.Areas += d.Areas
 		g.AreasUsed += d.AreasUsed
 		for _, a := range pv.Areas {
+			if a.HeaderErr != nil {
+				continue
+			}
 			size := a.Area.Size / metadata.SectorSize
 			if g.AreaSize == 0 || size < g.AreaSize {
 				g.AreaSize = size
@@ -55,6 +58,17 @@ func View(inv *lvm.Inventory, f *lvm.FoundGroup, vg *metadata.VG) (*report.Group
 	return g, disks
 }
 
+// Spare are disks that look like members of a group and are none: copies of others, and those that it gave up.
+func Spare(inv *lvm.Inventory) []*report.PV {
+	var disks []*report.PV
+	for _, pv := range inv.PVs() {
+		if pv.Duplicate || pv.Outdated {
+			disks = append(disks, Disk(pv))
+		}
+	}
+	return disks
+}
+
 func order(vg *metadata.VG, d *report.PV) int {
 	return slices.IndexFunc(vg.PVs(), func(pv *metadata.PV) bool { return pv.ID == d.ID })
 }
@@ -62,9 +76,9 @@ func order(vg *metadata.VG, d *report.PV) int {
 // Disk is a physical volume as reports want it.
 func Disk(pv *lvm.PhysicalVolume) *report.PV {
 	d := &report.PV{
-		Name: pv.Disk.Name, ID: pv.ID, Labelled: true, DevSize: pv.DeviceSize() / metadata.SectorSize,
+		Name: pv.Disk.Name, ID: pv.ID, Labelled: !pv.Missing(), DevSize: pv.DeviceSize() / metadata.SectorSize,
 		PEStart: pv.PEStart() / metadata.SectorSize, ExtVersion: pv.Label.ExtVersion, InUse: pv.Label.Used(),
-		Duplicate: pv.Duplicate, Areas: len(pv.Areas), Size: pv.Label.DeviceSize / metadata.SectorSize,
+		Duplicate: pv.Duplicate, Size: pv.Label.DeviceSize / metadata.SectorSize,
 	}
 	d.Major, d.Minor = numbers(pv.Disk)
 	if pv.Missing() {
@@ -75,14 +89,18 @@ func Disk(pv *lvm.PhysicalVolume) *report.PV {
 		d.BAStart = pv.Label.Bootloader[0].Offset / metadata.SectorSize
 		d.BASize = pv.Label.Bootloader[0].Size / metadata.SectorSize
 	}
-	for i, a := range pv.Areas {
+	for _, a := range pv.Areas {
+		if a.HeaderErr != nil {
+			continue // nobody knows what it is
+		}
 		size, free := a.Area.Size/metadata.SectorSize, a.Free()/metadata.SectorSize
-		if i == 0 || size < d.AreaSize {
+		if d.Areas == 0 || size < d.AreaSize {
 			d.AreaSize = size
 		}
-		if i == 0 || free < d.AreaFree {
+		if d.Areas == 0 || free < d.AreaFree {
 			d.AreaFree = free
 		}
+		d.Areas++
 		if !a.Ignored() {
 			d.AreasUsed++
 		}

@@ -225,11 +225,84 @@ func (r *Run) warnProblems(inv *lvm.Inventory) {
 			}
 		}
 	}
+	for _, g := range inv.Groups() {
+		r.warnStale(g)
+	}
 	for _, p := range inv.Problems() {
-		if errors.Is(p, lvm.ErrMissing) {
-			continue
+		var header *ondisk.HeaderError
+		switch {
+		case errors.Is(p, lvm.ErrMissing), errors.Is(p, lvm.ErrDuplicate), errors.Is(p, lvm.ErrOutdated):
+		case errors.As(p, &header):
+			for _, bad := range header.Bad {
+				r.Warn("WARNING: %v in mda header on %s at %d", bad, p.Disk, header.Start)
+			}
+			r.Warn("WARNING: bad metadata header on %s at %d.", p.Disk, header.Start)
+			r.Warn("WARNING: repair VG metadata on %s with vgck --updatemetadata.", p.Disk)
+		default:
+			r.Warn("WARNING: %s", strings.ReplaceAll(p.Error(), "\n", ", "))
 		}
-		r.Warn("WARNING: %s", p.Error())
+	}
+	r.warnDuplicates(inv)
+}
+
+// warnStale says which of a group's disks missed changes, because they were not there.
+func (r *Run) warnStale(g *lvm.FoundGroup) {
+	for _, a := range g.Stale {
+		if n := a.Seqno(); n > 0 && len(g.Current) > 0 {
+			r.Warn("WARNING: ignoring metadata seqno %d on %s for seqno %d on %s for VG %s.",
+				n, a.PV.Disk.Name, g.Seqno, g.Current[0].PV.Disk.Name, g.Name)
+		}
+	}
+	for _, pv := range g.Outdated {
+		if len(g.Current) > 0 {
+			r.Warn("WARNING: ignoring metadata seqno %d on %s for seqno %d on %s for VG %s.",
+				lastSeqno(pv), pv.Disk.Name, g.Seqno, g.Current[0].PV.Disk.Name, g.Name)
+		}
+	}
+	if len(g.Stale)+len(g.Outdated) > 0 {
+		r.Warn("WARNING: Inconsistent metadata found for VG %s.", g.Name)
+		r.Warn("See vgck --updatemetadata to correct inconsistency.")
+	}
+	for _, pv := range g.Outdated {
+		r.Warn("WARNING: outdated PV %s seqno %d has been removed in current VG %s seqno %d.", pv.Disk.Name, lastSeqno(pv), g.Name, g.Seqno)
+	}
+	if len(g.Outdated) > 0 {
+		r.Warn("See vgck --updatemetadata to clear outdated metadata.")
+	}
+	if g.VG == nil {
+		return
+	}
+	var back []*metadata.PV
+	for _, pv := range g.VG.PVs() {
+		if pv.Missing() && !pv.Absent {
+			back = append(back, pv)
+			r.Warn("WARNING: VG %s was previously updated while PV %s was missing.", g.Name, pv.Device)
+		}
+	}
+	for _, pv := range back {
+		r.Warn("WARNING: VG %s was missing PV %s %s.", g.Name, pv.Device, pv.ID)
+	}
+}
+
+func lastSeqno(pv *lvm.PhysicalVolume) uint32 {
+	var n uint32
+	for _, a := range pv.Areas {
+		n = max(n, a.Seqno())
+	}
+	return n
+}
+
+// warnDuplicates says which of the disks with the same identity is taken.
+func (r *Run) warnDuplicates(inv *lvm.Inventory) {
+	for _, pv := range inv.PVs() {
+		if pv.Duplicate {
+			r.Warn("WARNING: Not using device %s for PV %s.", pv.Disk.Name, pv.ID)
+		}
+	}
+	for _, pv := range inv.PVs() {
+		if taken := inv.PVByID(pv.ID); pv.Duplicate && taken != nil {
+			r.Warn("WARNING: PV %s prefers device %s because device was seen first.", pv.ID, taken.Disk.Name)
+		}
 	}
 }
 
@@ -284,11 +357,22 @@ func (r *Run) openWith(inv *lvm.Inventory, name string, o lvm.OpenOptions) (*lvm
 		return r.kept.open(inv, name, o)
 	}
 	g, err := inv.Open(name, o)
+	if errors.Is(err, lvm.ErrMissing) {
+		_ = r.Fail(err)
+		return nil, r.Failed("Cannot process volume group %s", vgName(inv, name))
+	}
 	if err != nil {
 		return nil, err
 	}
 	r.groups = append(r.groups, g)
 	return g, nil
+}
+
+func vgName(inv *lvm.Inventory, name string) string {
+	if f, err := inv.Group(name); err == nil {
+		return f.Name
+	}
+	return name
 }
 
 // SystemIDs are the names under which this machine owns groups. lvm2 has none unless lvm.conf says so.

@@ -59,7 +59,7 @@ const introduction = `  mlvm [--devices A,B,…] COMMAND …   logical volumes o
       mlvm lvcreate -L 64M -n root vg0
       mlvm lvs
 
-  'mlvm help COMMAND' explains one, with its options and examples:
+  'mlvm help COMMAND' explains one, with its options and examples. For completion: source <(mlvm completion bash).
 
 `
 

@@ -420,9 +420,24 @@ func removeMissing(ctx context.Context, r *command.Run, inv *lvm.Inventory, name
 	case err != nil:
 		return err
 	}
+	gone := removed(g.VG(), after)
 	if err := r.Commit(ctx, g, after, op); err != nil {
 		return err
 	}
+	for _, lv := range gone {
+		r.Print("Logical volume \"%s\" successfully removed.", lv)
+	}
 	r.Print("Wrote out consistent volume group %s.", name)
 	return nil
+}
+
+// removed are the names of the volumes that one state of a group has and another has not.
+func removed(before, after *metadata.VG) []string {
+	var names []string
+	for lv := range before.LVs() {
+		if after.LV(lv.Name) == nil {
+			names = append(names, lv.Name)
+		}
+	}
+	return names
 }

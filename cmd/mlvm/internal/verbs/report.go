@@ -492,6 +492,9 @@ func collectDisks(ctx context.Context, r *command.Run, rep *report.Report) error
 	}
 	orphans, pvs := command.View(inv, nil, nil)
 	add(orphans, pvs)
+	if r.Has("all") || len(named) > 0 {
+		add(orphans, command.Spare(inv))
+	}
 	if r.Has("all") {
 		for _, d := range inv.Unlabelled() {
 			add(orphans, []*report.PV{command.Plain(d)})

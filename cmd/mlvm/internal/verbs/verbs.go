@@ -10,6 +10,7 @@ import (
 func All() []command.Verb {
 	all := slices.Concat(
 		general(),
+		completions(),
 		redoLogVerbs(),
 		volumeData(),
 		images(),

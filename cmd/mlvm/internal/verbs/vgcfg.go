@@ -34,7 +34,7 @@ func backups() []command.Verb {
 		{
 			Name: "vgck", Summary: "check the metadata of volume groups", Usage: []string{"[VG|Tag ...]", "--updatemetadata VG"}, Max: -1,
 			Supports: "reportformat updatemetadata",
-			Details: `Says what is wrong, and nothing where all is well. --updatemetadata writes every copy anew, also those that are
+			Details: `Says what is wrong, and nothing where all is well. As with lvm2, it fails only if disks are missing. --updatemetadata writes every copy anew, also those that are
 damaged; where copies differ in spite of the same number, it asks which is right.`,
 			Examples: []string{"vgck vg0", "vgck --updatemetadata vg0"},
 			Run:      vgck,
@@ -46,6 +46,9 @@ func vgcfgbackup(ctx context.Context, r *command.Run) error {
 	file := r.Str("file", "")
 	return eachGroup(ctx, r, command.Need{}, func(_ *lvm.Inventory, w want) error {
 		if file == "" {
+			if w.vg.Partial() {
+				return r.Failed("No backup taken: specify filename with -f to backup with missing PVs.")
+			}
 			if err := r.Store().Backup(w.vg, r.CommandLine(), r.Stamp()); err != nil {
 				return err
 			}
@@ -174,11 +177,8 @@ func vgck(ctx context.Context, r *command.Run) error {
 	}
 	return eachGroup(ctx, r, command.Need{Write: update}, func(inv *lvm.Inventory, w want) error {
 		if !update {
-			switch {
-			case w.vg.Partial():
+			if w.vg.Partial() {
 				return r.Failed("The volume group is missing %d physical volumes.", missing(w.vg))
-			case len(w.found.Bad)+len(w.found.Stale)+len(w.found.Mismatch)+len(w.found.Outdated) > 0:
-				return command.ErrFailed // the scan has said why
 			}
 			return nil
 		}

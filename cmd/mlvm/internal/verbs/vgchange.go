@@ -64,7 +64,7 @@ func vgchange(ctx context.Context, r *command.Run) error {
 		if req.SystemID != nil && !maySetSystemID(r, w.vg, *req.SystemID) {
 			return r.Failed("Volume group %s system ID not changed.", w.vg.Name())
 		}
-		g, err := r.Open(inv, w.found.ID.String(), 0)
+		g, err := r.Open(inv, w.found.ID.String(), lvm.AllowMissing)
 		if err != nil {
 			return err
 		}
