@@ -16,6 +16,9 @@ func (l *LV) ReadAt(p []byte, off int64) (int, error) {
 	if err := block.CheckRange(off, int64(len(p)), l.size); err != nil {
 		return 0, err
 	}
+	if a, at := l.straight(off, len(p)); a != nil {
+		return a.disk.ReadAt(p, at)
+	}
 	for i, done := l.find(off), 0; done < len(p); i++ {
 		r := &l.runs[i]
 		n := int(min(int64(len(p)-done), r.end-off))
@@ -25,6 +28,21 @@ func (l *LV) ReadAt(p []byte, off int64) (int, error) {
 		done, off = done+n, off+int64(n)
 	}
 	return len(p), nil
+}
+
+// straight returns where n bytes at off lie if they lie together in a linear segment, as nearly all do.
+func (l *LV) straight(off int64, n int) (*area, int64) {
+	if n == 0 {
+		return nil, 0
+	}
+	r := &l.runs[0]
+	if off >= r.end {
+		r = &l.runs[l.find(off)]
+	}
+	if r.kind != table.Linear || int64(n) > r.end-off {
+		return nil, 0
+	}
+	return &r.first, r.first.off + off - r.start
 }
 
 func (l *LV) read(r *run, p []byte, rel int64) error {
@@ -50,6 +68,11 @@ func (l *LV) read(r *run, p []byte, rel int64) error {
 func (l *LV) WriteAt(p []byte, off int64) (int, error) {
 	if err := l.writable(off, int64(len(p))); err != nil {
 		return 0, err
+	}
+	if a, at := l.straight(off, len(p)); a != nil {
+		n, err := a.disk.WriteAt(p, at)
+		a.disk.wrote()
+		return n, err
 	}
 	for i, done := l.find(off), 0; done < len(p); i++ {
 		r := &l.runs[i]

@@ -97,8 +97,39 @@ func (vg *VG) AppendText(dst []byte, stamp Stamp) []byte {
 // AppendFile appends the group's text in the layout of /etc/lvm/backup. Times in comments are in zone, nil for UTC.
 func (vg *VG) AppendFile(dst []byte, stamp Stamp, zone *time.Location) []byte {
 	p := text.Printer{File: true, ExtentSize: vg.extentSize, Zone: zone}
-	dst = p.AppendHeader(dst, stamp, vg.top)
-	return p.Stanza(dst, vg.name, vg.Section(), text.Group, 0)
+	dst = append(p.AppendHeader(dst, stamp, vg.top), vg.name...)
+	dst = append(dst, " {\n"...)
+	var prev *text.Entry
+	for i := range vg.head.Entries {
+		if e := &vg.head.Entries[i]; e.Section == nil {
+			dst = p.AppendEntry(dst, vg.head, prev, e, text.Group, 1)
+			prev = e
+		}
+	}
+	pvs := &text.Section{}
+	for _, pv := range vg.pvs {
+		pvs.Entries = append(pvs.Entries, text.Entry{Key: pv.Key, Section: pv.section})
+	}
+	dst = p.Stanza(append(dst, '\n'), pvsKey, pvs, text.Group.Inside(pvsKey), 1)
+	dst = append(dst, '\n')
+	if vg.order.Len() > 0 {
+		dst = append(dst, "\t"+lvsOpen...)
+		for lv := range vg.LVs() {
+			if lv.tree == nil {
+				dst = p.PlainToFile(dst, lv.raw, diskDepth)
+			} else {
+				dst = p.Stanza(append(dst, '\n'), lv.Name, lv.tree, text.LogicalVolume, diskDepth)
+			}
+		}
+		dst = append(dst, "\t"+closing...)
+	}
+	dst = append(dst, '\n')
+	for _, e := range vg.head.Entries {
+		if e.Section != nil {
+			dst = p.Stanza(dst, e.Key, e.Section, text.Group.Inside(e.Key), 1)
+		}
+	}
+	return append(dst, closing...)
 }
 
 // Section returns the whole group as a tree.

@@ -71,6 +71,11 @@ func quickEquals(t *testing.T, raw string) bool {
 	if d := cmp.Diff(lv, &quick, opts); d != "" {
 		t.Fatalf("-tree +quick\n%s", d)
 	}
+	p := text.Printer{File: true, ExtentSize: 2048}
+	file := p.Stanza([]byte("\n"), lv.Name, lv.tree, text.LogicalVolume, 2)
+	if got := p.PlainToFile(nil, []byte("\n"+raw+"\n"), 2); string(got) != string(file) {
+		t.Fatalf("in the layout of files, -tree +quick\n%s", cmp.Diff(string(file), string(got)))
+	}
 	if got, want := string(lv.Text()), "\n"+raw+"\n"; got != want {
 		t.Fatalf("accepted, and not LVM2's layout:\n%s", cmp.Diff(want, got))
 	}
@@ -101,6 +106,25 @@ func TestQuickLVReadsLVM2(t *testing.T) {
 	}
 	if quick < len(stanzas)/2 {
 		t.Errorf("%d of %d stanzas are read quickly", quick, len(stanzas))
+	}
+}
+
+// The layout of files is the same whether volumes have trees or not.
+func TestAppendFile(t *testing.T) {
+	for _, name := range []string{"on-disk.txt", "every-segment-type.txt", "thin-raid-snapshot.txt"} {
+		b, err := os.ReadFile("../text/testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vg, err := Parse(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := text.Printer{File: true, ExtentSize: vg.extentSize}
+		want := p.Stanza(p.AppendHeader(nil, Stamp{}, vg.top), vg.name, vg.Section(), text.Group, 0)
+		if d := cmp.Diff(string(want), string(vg.AppendFile(nil, Stamp{}, nil))); d != "" {
+			t.Errorf("%s (-tree +quick)\n%s", name, d)
+		}
 	}
 }
 

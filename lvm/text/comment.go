@@ -13,6 +13,11 @@ func (p Printer) comment(dst []byte, width int, s *Section, e *Entry, at Place, 
 	if c == "" {
 		return dst
 	}
+	return lineUp(dst, width, depth, c)
+}
+
+// lineUp appends tabs and a comment behind the width bytes of a line that is indented by depth.
+func lineUp(dst []byte, width, depth int, c string) []byte {
 	column := (width + 8*min(depth, maxIndent)) / 8
 	for column++; ; {
 		dst = append(dst, '\t')

@@ -18,6 +18,7 @@ type Stanza struct {
 // Each stanza has to be parsed, by Parse or a Scratch, before the text can be called right.
 func Outline(b []byte) (*Section, []Stanza, bool) {
 	p := parser{src: string(b), line: 1, outline: true}
+	p.entries.size, p.values.size = slabFor(p.src), slabFor(p.src)
 	p.next(false)
 	for p.tok != tokEOF {
 		if err := p.entry(0); err != nil {
@@ -108,6 +109,7 @@ func (x *Scratch) Parse(s Stanza) (*Section, error) {
 	p.src, p.line, p.end = s.Raw, s.line, 0
 	p.entries.open, p.values.open = p.entries.open[:0], p.values.open[:0]
 	p.entries.slab, p.values.slab, p.sections = x.entries, x.values, x.sections
+	p.entries.size, p.values.size = slabFor(p.src), slabFor(p.src)
 	p.next(false)
 	err := p.entry(volumesDepth + 1)
 	if err == nil && p.tok != tokEOF {

@@ -22,6 +22,7 @@ func (e *SyntaxError) Error() string {
 // Parse reads a text up to its end or the first NUL. Errors are *SyntaxError.
 func Parse(b []byte) (*Section, error) {
 	p := parser{src: string(b), line: 1}
+	p.entries.size, p.values.size = slabFor(p.src), slabFor(p.src)
 	p.next(false)
 	for p.tok != tokEOF {
 		if err := p.entry(0); err != nil {
@@ -72,7 +73,7 @@ func (p *parser) fail(format string, a ...any) error {
 
 func (p *parser) section(es []Entry) *Section {
 	if len(p.sections) == 0 {
-		p.sections = make([]Section, 128)
+		p.sections = make([]Section, max(4, p.entries.size/4))
 	}
 	s := &p.sections[0]
 	p.sections = p.sections[1:]

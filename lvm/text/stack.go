@@ -5,9 +5,13 @@ package text
 type stack[T any] struct {
 	open []T
 	slab []T
+	size int // of a slab
 }
 
 const slabSize = 512
+
+// slabFor is the size of slabs for a text, of which a short one needs little.
+func slabFor(src string) int { return min(slabSize, 16+len(src)/24) }
 
 func (s *stack[T]) len() int { return len(s.open) }
 func (s *stack[T]) push(x T) { s.open = append(s.open, x) }
@@ -20,7 +24,7 @@ func (s *stack[T]) cut(base int) []T {
 		return nil
 	}
 	if n > len(s.slab) {
-		s.slab = make([]T, max(n, slabSize))
+		s.slab = make([]T, max(n, s.size))
 	}
 	out := s.slab[:n:n]
 	s.slab = s.slab[n:]

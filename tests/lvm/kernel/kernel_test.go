@@ -32,7 +32,7 @@ func group(t *testing.T, m *machine) []string {
 	m.mlvm(t, 3, "lvcreate", "-i", "2", "-I", "16k", "-L", "16M", "-n", "str-2", "gv")
 	m.mlvm(t, 3, "lvextend", "-L", "+20M", "gv/small") // another segment, for others are behind the first
 	m.mlvm(t, 3, "lvextend", "-L", "+12M", "gv/str3")
-	m.mlvm(t, 3, "lvcreate", "-L", "150M", "-n", "two-disks", "gv")
+	m.mlvm(t, 3, "lvcreate", "-L", "70M", "-n", "two-disks", "gv")
 	m.mlvm(t, 3, "lvcreate", "-l", "50%FREE", "-n", "rest.of_it+x", "gv")
 	m.forget(t)
 	return []string{"two-disks", "small", "str-2", "str3", "rest.of_it+x"}

@@ -39,7 +39,7 @@ global {
 activation { udev_sync = 0 udev_rules = 0 verify_udev_operations = 0 monitoring = 0 }
 `
 
-const diskSize = 128 << 20
+const diskSize = 64 << 20
 
 // A machine is a booted kernel with disks that are files here.
 type machine struct {

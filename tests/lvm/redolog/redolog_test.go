@@ -357,3 +357,52 @@ func TestReplicasAndDowngrade(t *testing.T) {
 		t.Errorf("the log is still there: %s", out)
 	}
 }
+
+// Whatever is done to a group with pending changes takes them along, and LVM2 finds it in order.
+func TestOtherChangesWhileArmed(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		name string // of the group afterwards
+	}{
+		{"vgextend vg PV3", "vg"},
+		{"vgreduce vg PV1", "vg"},
+		{"vgrename vg vg2", "vg2"},
+		{"vgchange --addtag x vg", "vg"},
+		{"vgchange -u vg", "vg"},
+		{"vgsplit vg split PV1", "vg"},
+		{"vgmerge vg other", "vg"},
+		{"vgmerge other vg", "other"},
+		{"pvmove PV0 PV1", "vg"},
+		{"pvmove -n a PV0 PV1", "vg"},
+		{"pvchange --addtag x PV0", "vg"},
+		{"pvresize PV0", "vg"},
+		{"vgck --updatemetadata vg", "vg"},
+		{"pvchange --metadataignore y PV1", "vg"},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			r := newRig(t)
+			r.pending()
+			args := strings.Split(c.line, " ")
+			for i, a := range args {
+				if n, ok := strings.CutPrefix(a, "PV"); ok && len(n) == 1 {
+					args[i] = r.disks[n[0]-'0'].Path
+				}
+			}
+			r.ours(args...)
+			check := func(want string) {
+				t.Helper()
+				r.ours("sync")
+				r.o.Quiet("vgck", c.name)
+				out := r.o.Quiet("lvs", "--noheadings", "-o", "name", "-O", "name", c.name)
+				if got := strings.Join(strings.Fields(out), " "); got != want {
+					t.Fatalf("volumes %q, want %q", got, want)
+				}
+			}
+			check("a b c")
+			// And the log goes on.
+			r.ours("lvcreate", "-an", "-Zn", "-l1", "-n", "d", c.name)
+			r.ours("lvcreate", "-an", "-Zn", "-l1", "-n", "e", c.name)
+			check("a b c d e")
+		})
+	}
+}
