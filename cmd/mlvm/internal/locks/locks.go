@@ -166,7 +166,7 @@ func (s *Set) Files(ctx context.Context, files []*os.File, m Mode) error {
 func (s *Set) Keep(groups []string, files []*os.File) error {
 	var kept []held
 	for _, h := range slices.Backward(s.held) {
-		if !slices.ContainsFunc(groups, func(g string) bool { return h.path == s.path("V_" + g) }) {
+		if !slices.ContainsFunc(groups, func(g string) bool { return h.path == s.path("V_"+g) }) {
 			undo(h.path, h.file)
 			continue
 		}
