@@ -78,6 +78,12 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	if err != nil {
 		return err
 	}
+	// The volumes need their group no more. What closing it writes is written now, under the lock for changes.
+	for _, s := range picked {
+		if err := s.group.Close(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.KeepGroups(groups...); err != nil {
 		return err
 	}
