@@ -56,7 +56,6 @@ type Report struct {
 
 type column struct {
 	field *field
-	hide  bool // taken away by compacting
 }
 
 type sortKey struct {

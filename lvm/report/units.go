@@ -18,7 +18,9 @@ type Units struct {
 var DefaultUnits = Units{letter: 'r', suffix: true}
 
 // ErrUnits is a unit that does not exist.
-var ErrUnits = errors.New("Invalid units specification") //nolint:staticcheck // lvm2's words
+//
+//lint:ignore ST1005 lvm2's words
+var ErrUnits = errors.New("Invalid units specification")
 
 // ParseUnits reads what follows --units: a letter, or a number and a letter.
 func ParseUnits(s string, suffix bool) (Units, error) {

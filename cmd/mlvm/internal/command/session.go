@@ -90,7 +90,8 @@ func (r *Run) open(n Need) error {
 	}
 	r.source = list.Source
 	if len(list.Names) == 0 && list.Source == "" {
-		return errors.New("No disks: name them with --devices A,B,… or MLVM_DEVICES=A,B,…; mlvm help devices has more.") //nolint:staticcheck // a sentence for users
+		//lint:ignore ST1005 a sentence for users
+		return errors.New("No disks: name them with --devices A,B,… or MLVM_DEVICES=A,B,…; mlvm help devices has more.")
 	}
 	for _, name := range list.Names {
 		open := file.OpenReadOnly

@@ -100,7 +100,8 @@ func (c *checker) label() (sector uint64, raw []byte, l ondisk.Label, err error)
 			return s, raw, l, err
 		}
 	}
-	return 0, nil, l, fmt.Errorf("No label found on %s.", c.disk.Name) //nolint:staticcheck // a sentence for users
+	//lint:ignore ST1005 a sentence for users
+	return 0, nil, l, fmt.Errorf("No label found on %s.", c.disk.Name)
 }
 
 func (c *checker) check() error {
@@ -295,7 +296,8 @@ func (c *checker) chosen() (ondisk.Area, error) {
 		return ondisk.Area{}, err
 	}
 	if c.area < 1 || c.area > len(l.Metadata) {
-		return ondisk.Area{}, fmt.Errorf("%s has no metadata area %d.", c.disk.Name, c.area) //nolint:staticcheck // a sentence for users
+		//lint:ignore ST1005 a sentence for users
+		return ondisk.Area{}, fmt.Errorf("%s has no metadata area %d.", c.disk.Name, c.area)
 	}
 	return l.Metadata[c.area-1], nil
 }
