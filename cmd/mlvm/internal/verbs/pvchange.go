@@ -243,10 +243,8 @@ func enlargeArea(ctx context.Context, r *command.Run, m member, size uint64) err
 func changeOrphan(ctx context.Context, r *command.Run, pv *lvm.PhysicalVolume) error {
 	switch {
 	case r.Has("addtag") || r.Has("deltag"):
-		//lint:ignore ST1005 lvm2's words
 		return errors.New("Can't change tag on Physical Volume " + pv.Disk.Name + " not in volume group")
 	case r.Has("allocatable"):
-		//lint:ignore ST1005 lvm2's words
 		return errors.New("Allocatability not supported by orphan lvm2 format PV " + pv.Disk.Name)
 	case r.Has("metadatasize"):
 		return r.Failed("Physical volume %s is in no volume group; make it anew with pvcreate --metadatasize", pv.Disk.Name)
