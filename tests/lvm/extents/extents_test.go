@@ -24,13 +24,11 @@ func TestSameAsLVM2(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs lvm2 many times")
 	}
-	seed, runs, steps := uint64(time.Now().UnixNano()), 4, 60
-	if s := os.Getenv("SEED"); s != "" {
-		seed, _ = strconv.ParseUint(s, 10, 64)
+	seed, runs, steps := oracle.Seed(t), 4, 60
+	if os.Getenv("SEED") != "" {
 		runs = 1
 	}
-	soak, _ := time.ParseDuration(os.Getenv("SOAK"))
-	end := time.Now().Add(soak)
+	end := time.Now().Add(oracle.Soak())
 	total, done := 0, 0
 	for i := 0; i < runs || time.Now().Before(end); i++ {
 		w := walk{t: t, rand: rand.New(rand.NewPCG(seed+uint64(i), 0)), o: oracle.New(t)}

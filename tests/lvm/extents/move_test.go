@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,8 +18,7 @@ func TestMoveSameAsLVM2(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs lvm2 many times")
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := oracle.Seed(t)
 	plans, refusals := 0, 0
 	for trial := range 10 {
 		w := walk{t: t, rand: rand.New(rand.NewPCG(seed, uint64(trial))), o: oracle.New(t)}

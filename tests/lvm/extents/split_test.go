@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,8 +19,7 @@ func TestSplitMergeSameAsLVM2(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs lvm2 many times")
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := oracle.Seed(t)
 	s := splitter{walk{t: t, rand: rand.New(rand.NewPCG(seed, 0)), o: oracle.New(t)}}
 	s.env = metadata.Env{Rand: endless{s.rand}, Now: 1, Host: "localhost"}
 	s.disks = s.o.Disks(5, 8<<20)
