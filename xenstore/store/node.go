@@ -30,6 +30,9 @@ func (n *Node) Perms() *Perms { return n.perms }
 // Generation changes whenever the node itself or the set of its children does.
 func (n *Node) Generation() uint64 { return n.gen }
 
+// Born orders nodes of one directory by their creation.
+func (n *Node) Born() uint64 { return n.born }
+
 // Names lists the children in the order of their creation, each with a NUL: the payload of DIRECTORY.
 func (n *Node) Names() string { return n.kids.names() }
 

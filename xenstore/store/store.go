@@ -382,29 +382,37 @@ func (s *Store) forget(t *Tx, pathLen int, n *Node) {
 	})
 }
 
-// Drop removes all nodes that a dead domain owned, with what is below them, and returns the changes.
-func (s *Store) Drop(d xen.DomID) []Change {
+// Drop removes all nodes that a dead domain owned, with what is below them, and returns the changes. keep gives them to
+// dom0 instead.
+func (s *Store) Drop(d xen.DomID, keep bool) []Change {
 	if s.usage[d].Nodes == 0 {
 		return nil
 	}
 	var paths []string
-	s.root.owned(d, "", &paths)
+	s.root.owned(d, "", keep, &paths)
+	dom0 := &Actor{Privileged: true}
 	all := make([]Change, 0, len(paths))
 	for _, p := range paths {
-		c, _, _ := s.Remove(&Actor{Privileged: true}, nil, p)
+		if keep {
+			s.Put(p, s.root.Lookup(p).value, s.root.Lookup(p).perms.Without(d))
+			continue
+		}
+		c, _, _ := s.Remove(dom0, nil, p)
 		all = append(all, c)
 	}
 	return all
 }
 
-// owned collects the paths of the highest nodes below n that a domain owns.
-func (n *Node) owned(d xen.DomID, path string, paths *[]string) {
+// owned collects the paths of the highest nodes below n that a domain owns,
+// or all of them.
+func (n *Node) owned(d xen.DomID, path string, all bool, paths *[]string) {
 	n.kids.each(func(c *Node) bool {
-		switch {
-		case c.perms.Owner() == d:
+		mine := c.perms.Owner() == d
+		if mine {
 			*paths = append(*paths, path+"/"+c.name)
-		case c.kids != nil:
-			c.owned(d, path+"/"+c.name, paths)
+		}
+		if c.kids != nil && (all || !mine) {
+			c.owned(d, path+"/"+c.name, all, paths)
 		}
 		return true
 	})
