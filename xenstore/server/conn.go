@@ -27,6 +27,10 @@ type Conn struct {
 	ignored bool // it broke the protocol: served no more, but its death is still told
 	closed  bool
 	waits   bool // for the answer to a CONTROL command
+	queued  bool // is in Core.ready
+	touched bool // is in the journal's list
+	remote  xen.Port
+	taken   uint32 // see Consumed
 }
 
 type openTx struct {
@@ -52,6 +56,41 @@ func (c *Conn) Port() xen.Port { return c.port }
 
 // SetPort notes our end of the domain's event channel, when Host.Connect or Rebind bound it; 0 if there is none.
 func (c *Conn) SetPort(p xen.Port) { c.port = p }
+
+// Remote is the domain's end of its event channel, as INTRODUCE said.
+func (c *Conn) Remote() xen.Port { return c.remote }
+
+// Consumed notes how far a ring was read, for the journal: the index that is to be written to it.
+func (c *Conn) Consumed(index uint32) {
+	c.taken = index
+	c.core.touch(c)
+}
+
+// LastConsumed is the index that Consumed noted.
+func (c *Conn) LastConsumed() uint32 { return c.taken }
+
+// Position is where in the stream of all that was ever sent Output begins.
+func (c *Conn) Position() uint64 { return c.out.pos }
+
+// SetPosition counts the stream from there: where a ring's index stands when it is attached.
+func (c *Conn) SetPosition(pos uint64) {
+	c.out.pos = pos
+	c.out.whole = true
+	c.core.touch(c)
+}
+
+// Ready returns the connections that got output since it was called last.
+func (c *Core) Ready() []*Conn {
+	r := c.ready
+	for _, conn := range r {
+		conn.queued = false
+	}
+	c.ready = c.ready[len(c.ready):]
+	if cap(c.ready) < 16 {
+		c.ready = make([]*Conn, 0, 64)
+	}
+	return r
+}
 
 // Ignored reports whether the connection broke the protocol: it is not to be read or written any more.
 func (c *Conn) Ignored() bool { return c.ignored }
@@ -98,7 +137,7 @@ func (c *Core) hangUp(conn *Conn) {
 			break
 		}
 	}
-	c.record(func(r Recorder) { r.Closed(conn) })
+	c.logGone(conn)
 }
 
 // drop forgets watches, transactions and what is half received or not sent.
@@ -117,7 +156,7 @@ func (c *Core) reset(conn *Conn) {
 	for id, t := range conn.txs {
 		c.endTx(conn, id, t)
 	}
-	c.record(func(r Recorder) { r.Reset(conn) })
+	c.logReset(conn)
 }
 
 // Fail ends the service for a connection that broke the protocol; reason is one of xs.RingError…. A domain's stays, so
@@ -133,7 +172,7 @@ func (c *Core) Fail(conn *Conn, reason uint32) {
 		return
 	}
 	c.drop(conn)
-	c.record(func(r Recorder) { r.Connection(conn) })
+	c.logConn(conn)
 	c.cfg.Host.Failed(conn, reason)
 }
 
@@ -164,6 +203,7 @@ func (c *Core) CanRead(conn *Conn) bool {
 // returns how many bytes it took: the others are to come again. Incomplete requests are taken.
 func (c *Core) Input(conn *Conn, b []byte) int {
 	taken := 0
+	c.touch(conn)
 	for c.CanRead(conn) {
 		var rest []byte
 		msg := b[taken:]

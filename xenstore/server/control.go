@@ -97,7 +97,7 @@ func (c *Core) quota(args []string, of []quota) answer {
 		for _, q := range of {
 			if q.name == args[1] && val >= 1 && val <= 1<<31-1 {
 				*q.of(l) = int(val)
-				c.record(func(r Recorder) { r.Limits(*l) })
+				c.logLimits()
 				return done(0)
 			}
 		}

@@ -38,20 +38,6 @@ const (
 	Shutdown // or crashed, but there
 )
 
-// Recorder is told what must survive the process but the tree, which is compared instead. All methods are called
-// before the reply that tells of the change is sent.
-type Recorder interface {
-	Watched(c *Conn, path, token string)
-	Unwatched(c *Conn, path, token string)
-	Reset(c *Conn) // all watches and transactions are dropped
-	Transaction(c *Conn, id uint32, open bool)
-	Connection(c *Conn) // it is new, or something in Conn.Persistent changed
-	Closed(c *Conn)
-	Special(path string, p *store.Perms)
-	Domain(d xen.DomID, shutdown bool)
-	Limits(l store.Limits)
-}
-
 // Commit is a change of the tree, for whoever keeps a history.
 type Commit struct {
 	Root *store.Node
@@ -71,7 +57,7 @@ type Config struct {
 	// KeepOrphans gives what a dead domain owned to dom0.
 	KeepOrphans bool
 	Host        Host
-	Recorder    Recorder     // may be nil
+	Journal     bool         // keep records of what changes for TakeLog
 	History     func(Commit) // may be nil; must not block
 }
 
@@ -93,6 +79,8 @@ type Core struct {
 	credit  pool
 	stats   Stats
 	matches []match // scratch
+	ready   []*Conn // have output since Ready was called
+	log     journal
 }
 
 // Stats counts what happened.
@@ -109,6 +97,7 @@ func New(cfg Config) *Core {
 	if _, _, e := c.store.Mkdir(dom0, nil, "/tool/xenstored"); e != 0 {
 		panic("the first nodes cannot be made: " + e.Error())
 	}
+	c.startLog()
 	return c
 }
 
@@ -146,12 +135,6 @@ func (r *residents) Full(d xen.DomID, bytes int) bool {
 	dom := c.domains[d]
 	limit := c.store.Limits.Memory
 	return dom != nil && d != 0 && limit > 0 && dom.memory+c.store.Usage(d).Bytes+bytes >= limit
-}
-
-func (c *Core) record(f func(Recorder)) {
-	if c.cfg.Recorder != nil {
-		f(c.cfg.Recorder)
-	}
 }
 
 func (c *Core) commit(conn *Conn, op xs.Op, tx uint32, path string, ops int) {

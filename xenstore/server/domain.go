@@ -36,6 +36,7 @@ func (c *Core) find(d xen.DomID) *domain {
 func (c *Core) learn(d xen.DomID) *domain {
 	dom := &domain{id: d, born: c.store.Generation()}
 	c.domains[d] = dom
+	c.logDomain(dom)
 	return dom
 }
 
@@ -52,12 +53,13 @@ func (c *Core) introduced(d xen.DomID) *domain {
 func (c *Core) Introduce(d xen.DomID, port xen.Port) xs.Errno {
 	if dom := c.introduced(d); dom != nil {
 		conn := dom.conn
+		conn.remote = port
 		if err := c.cfg.Host.Rebind(conn, port); err != nil {
 			conn.port = 0
 		}
 		c.drop(conn)
 		c.cfg.Host.Reset(conn)
-		c.record(func(r Recorder) { r.Connection(conn) })
+		c.logConn(conn)
 		return 0
 	}
 	fresh := c.domains[d] == nil
@@ -66,6 +68,7 @@ func (c *Core) Introduce(d xen.DomID, port xen.Port) xs.Errno {
 		return xs.ENOENT
 	}
 	conn := c.attach(dom)
+	conn.remote = port
 	if err := c.cfg.Host.Connect(conn, port); err != nil {
 		c.conns = slices.DeleteFunc(c.conns, func(x *Conn) bool { return x == conn })
 		conn.closed = true
@@ -76,7 +79,7 @@ func (c *Core) Introduce(d xen.DomID, port xen.Port) xs.Errno {
 		return errno(err)
 	}
 	c.credit.join(c, dom)
-	c.record(func(r Recorder) { r.Connection(conn) })
+	c.logConn(conn)
 	if d != 0 {
 		c.fireSpecial(xs.IntroduceDomain)
 	}
@@ -111,11 +114,11 @@ func (c *Core) release(dom *domain) {
 	c.conns = slices.DeleteFunc(c.conns, func(x *Conn) bool { return x == conn })
 	dom.conn = nil
 	c.cfg.Host.Disconnect(conn)
-	c.record(func(r Recorder) { r.Closed(conn) })
+	c.logGone(conn)
 	for _, x := range c.conns {
 		if x.actor.HasTarget && x.actor.Target == dom.id {
 			x.actor.HasTarget = false
-			c.record(func(r Recorder) { r.Connection(x) })
+			c.logConn(x)
 		}
 	}
 	c.forget(dom)
@@ -126,6 +129,7 @@ func (c *Core) release(dom *domain) {
 // forget forgets a domain: what it owned goes, and permissions do not name it any more.
 func (c *Core) forget(dom *domain) {
 	delete(c.domains, dom.id)
+	c.logForgotten(dom)
 	if dom.id == 0 {
 		return
 	}
@@ -135,7 +139,7 @@ func (c *Core) forget(dom *domain) {
 	for path, p := range c.special {
 		if q := p.Without(dom.id); q != p {
 			c.special[path] = q
-			c.record(func(r Recorder) { r.Special(path, q) })
+			c.logSpecial(path, q)
 		}
 	}
 }
@@ -159,7 +163,7 @@ func (c *Core) CheckDomains() {
 		case state == Shutdown && !dom.shutdown:
 			dom.shutdown = true
 			tell = true
-			c.record(func(r Recorder) { r.Domain(d, true) })
+			c.logDomain(dom)
 		}
 	}
 	if tell {

@@ -54,16 +54,17 @@ func (h *fakeHost) Control(_ *Conn, _ xs.Header, args []string) (string, xs.Errn
 type machine struct {
 	*Core
 	host *fakeHost
+	log  [][]byte // what TakeLog returned, after a snapshot
 }
 
 func newMachine(t testing.TB) *machine {
 	t.Helper()
 	h := newFakeHost()
-	c := New(Config{Limits: store.DefaultLimits(), EventTimeout: EventTimeout, Host: h})
+	c := New(Config{Limits: store.DefaultLimits(), EventTimeout: EventTimeout, Host: h, Journal: true})
 	if e := c.Introduce(0, 1); e != 0 {
 		t.Fatal(e)
 	}
-	return &machine{c, h}
+	return &machine{Core: c, host: h}
 }
 
 func (m *machine) Open(d xen.DomID, domain bool) (io.ReadWriteCloser, error) {

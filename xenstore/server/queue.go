@@ -16,12 +16,15 @@ type queue struct {
 	part   int    // sent of msgs[first]
 	events int    // among msgs
 	pos    uint64 // of buf[off] in the stream of all that was ever sent
+	fresh  int    // bytes at the end that the journal has not
+	whole  bool   // the journal is to have all of it anew
 }
 
 // message is one message of the queue.
 type message struct {
 	size     int
 	event    bool
+	rest     bool // it lacks its beginning, which was sent before a restart
 	hash     uint64
 	deadline int64  // an event's for a guest, 0 for none
 	cause    *cause // the request of a guest that the event or the reply is of
@@ -72,8 +75,14 @@ func (q *queue) reply(c *Conn, h xs.Header, payload string, why *cause) {
 
 func (q *queue) push(c *Conn, m message) {
 	q.msgs = append(q.msgs, m)
+	q.fresh += m.size
 	if m.event {
 		q.events++
+	}
+	c.core.touch(c)
+	if !c.queued {
+		c.queued = true
+		c.core.ready = append(c.core.ready, c)
 	}
 	if d := c.dom; d != nil {
 		d.memory += m.size
@@ -176,7 +185,7 @@ func (q *queue) expire(c *Conn, now int64) (next int64, dropped int) {
 	from, to := q.off-q.part, q.off-q.part
 	for i := q.first; i < len(q.msgs); i++ {
 		m := q.msgs[i]
-		half := i == q.first && q.part > 0
+		half := i == q.first && q.part > 0 || m.rest
 		if m.deadline != 0 && m.deadline <= now && !half {
 			dropped++
 			q.done(c, &q.msgs[i])
@@ -196,7 +205,47 @@ func (q *queue) expire(c *Conn, now int64) (next int64, dropped int) {
 	clear(q.msgs[len(kept):])
 	q.msgs = kept
 	q.buf = q.buf[:max(to, q.off)]
+	if dropped > 0 {
+		q.whole = true
+		c.core.touch(c)
+	}
 	return next, dropped
+}
+
+// restore queues what was to be sent before a restart: messages, the first of which may be the rest of one.
+func (q *queue) restore(c *Conn, b []byte, partial int, deadline int64) error {
+	for len(b) > 0 {
+		m := message{size: partial, rest: true}
+		if partial == 0 {
+			h, _, _, err := xs.ParseMessage(b)
+			if err != nil {
+				return err
+			}
+			m = message{size: xs.HeaderSize + int(h.Len), event: h.Op == xs.WatchEvent}
+		} else if partial > len(b) {
+			return xs.ErrShort
+		}
+		partial = 0
+		q.grow()
+		q.buf = append(q.buf, b[:m.size]...)
+		if m.event {
+			m.hash = maphash.Bytes(seed, b[:m.size])
+			if c.guest() != nil {
+				m.deadline = deadline
+			}
+		}
+		b = b[m.size:]
+		q.push(c, m)
+	}
+	return nil
+}
+
+// partial is how many bytes at the front are the rest of a message that is half sent.
+func (q *queue) partial() int {
+	if q.first == len(q.msgs) || q.part == 0 && !q.msgs[q.first].rest {
+		return 0
+	}
+	return q.msgs[q.first].size - q.part
 }
 
 // clear drops all.
@@ -204,5 +253,6 @@ func (q *queue) clear(c *Conn) {
 	for i := q.first; i < len(q.msgs); i++ {
 		q.done(c, &q.msgs[i])
 	}
-	*q = queue{pos: q.pos}
+	*q = queue{pos: q.pos, whole: true}
+	c.core.touch(c)
 }

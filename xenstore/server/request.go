@@ -361,7 +361,7 @@ func (c *Core) setSpecial(conn *Conn, path string, entries []store.Entry) xs.Err
 	}
 	p = store.NewPerms(c.store.Generation(), entries...)
 	c.special[path] = p
-	c.record(func(r Recorder) { r.Special(path, p) })
+	c.logSpecial(path, p)
 	return 0
 }
 
@@ -378,7 +378,7 @@ func (c *Core) begin(conn *Conn, tx *openTx) answer {
 	id := conn.nextTx
 	conn.nextTx++
 	c.openTx(conn, id, &openTx{Tx: c.store.Begin(), since: c.now})
-	c.record(func(r Recorder) { r.Transaction(conn, id, true) })
+	c.logTx(conn, id, true)
 	return answer{payload: strconv.FormatUint(uint64(id), 10) + "\x00"}
 }
 
@@ -408,7 +408,7 @@ func (c *Core) end(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause) a
 		return fails(xs.ENOENT)
 	}
 	c.endTx(conn, h.Tx, tx)
-	c.record(func(r Recorder) { r.Transaction(conn, h.Tx, false) })
+	c.logTx(conn, h.Tx, false)
 	switch {
 	case !commit:
 		return done(0)
@@ -453,7 +453,7 @@ func (c *Core) watching(conn *Conn, op xs.Op, b []byte) answer {
 			return fails(xs.ENOENT)
 		}
 		c.unwatch(w)
-		c.record(func(r Recorder) { r.Unwatched(conn, path, token) })
+		c.logWatch(w, false)
 		return done(0)
 	}
 	special := xs.Special(path)
@@ -472,7 +472,7 @@ func (c *Core) watching(conn *Conn, op xs.Op, b []byte) answer {
 		}
 	}
 	w = c.watch(conn, path, token, len(path) != len(f[0]))
-	c.record(func(r Recorder) { r.Watched(conn, w.given(), token) })
+	c.logWatch(w, true)
 	return answer{payload: ok, after: w}
 }
 
@@ -506,7 +506,7 @@ func (c *Core) domainRequest(conn *Conn, op xs.Op, b []byte) answer {
 		}
 		a := &dom.conn.actor
 		a.HasTarget, a.Target, a.TargetBorn = true, t, target.born
-		c.record(func(r Recorder) { r.Connection(dom.conn) })
+		c.logConn(dom.conn)
 		return done(0)
 	}
 	s, e := one(b)
@@ -532,6 +532,6 @@ func (c *Core) domainRequest(conn *Conn, op xs.Op, b []byte) answer {
 		return done(0)
 	}
 	dom.shutdown = false
-	c.record(func(r Recorder) { r.Domain(d, false) })
+	c.logDomain(dom)
 	return done(0)
 }
