@@ -34,7 +34,8 @@ func (c *Core) find(d xen.DomID) *domain {
 }
 
 func (c *Core) learn(d xen.DomID) *domain {
-	dom := &domain{id: d, born: c.store.Generation()}
+	// A generation of its own: what was set before, even just before, is about another domain of that number.
+	dom := &domain{id: d, born: c.store.Advance()}
 	c.domains[d] = dom
 	c.logDomain(dom)
 	return dom

@@ -195,6 +195,22 @@ func TestXSA322NumbersComeAgain(t *testing.T) {
 	m.verify(t)
 }
 
+// XSA-322 again: not even if nothing happens between the death of one and the birth of the other.
+func TestXSA322AtOnce(t *testing.T) {
+	m, g := guests(t, 1)
+	m.must(t, g[0], xs.Write, "/x|1")
+	m.must(t, g[0], xs.SetPerms, "/x|n0|r1|")
+	delete(m.host.states, 1)
+	m.CheckDomains()
+	m.host.states[1] = Running
+	if e := m.Introduce(1, 7); e != 0 {
+		t.Fatal(e)
+	}
+	if got := m.say(t, m.ConnOf(1), xs.Read, "/x|"); got != "EACCES" {
+		t.Errorf("the new domain reads what the old one could: %s", got)
+	}
+}
+
 // XSA-323: a relative path is as long as what it stands for, and XSA-324: an event that is too long is not sent at all.
 func TestXSA324LongEvents(t *testing.T) {
 	m, g := guests(t, 1)

@@ -2,8 +2,11 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"morgana/xen"
 	"morgana/xen/wire/xs"
@@ -59,7 +62,7 @@ func (m *machine) compare(t fataler) {
 		r.Sent(d, int(c.out.pos-d.out.pos))
 	}
 	if got, want := r.whole(), m.whole(); !bytes.Equal(got, want) {
-		t.Fatalf("the journal makes something else:\n got %q\nwant %q", got, want)
+		t.Fatalf("the journal makes something else, - want, + got:\n%s", cmp.Diff(told(want), told(got)))
 	}
 	for i, c := range m.rings() {
 		d := r.rings()[i]
@@ -71,6 +74,28 @@ func (m *machine) compare(t fataler) {
 	if r.Limits() != m.Limits() {
 		t.Fatalf("limits %+v, want %+v", r.Limits(), m.Limits())
 	}
+}
+
+// told is records as text.
+func told(b []byte) (all []string) {
+	for len(b) > 0 {
+		typ, body, rest, err := migration.Parse(b)
+		if err != nil {
+			return append(all, err.Error())
+		}
+		var x any = body
+		switch typ {
+		case migration.ConnType:
+			x, _ = migration.ParseConn(body)
+		case migration.WatchType:
+			x, _ = migration.ParseWatch(body)
+		case migration.NodeType:
+			x, _ = migration.ParseNode(body)
+		}
+		all = append(all, fmt.Sprintf("%x %#v", uint32(typ), x))
+		b = rest
+	}
+	return all
 }
 
 func (m *machine) rings() []*Conn {

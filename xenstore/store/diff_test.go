@@ -21,7 +21,7 @@ func dump(n *Node) string {
 func TestDiff(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	dom0 := &Actor{Privileged: true}
-	for round := range 60 {
+	for round := range 15 {
 		s := New(DefaultLimits(), nil)
 		copied := New(DefaultLimits(), nil)
 		last := s.Root()

@@ -46,9 +46,9 @@ func TestKids(t *testing.T) {
 		born := uint64(0)
 		old, oldNames := k, ""
 		deepest := 0
-		for i := range 12_000 {
+		for i := range 6_000 {
 			name := fmt.Sprint(rnd.IntN(size))
-			if i > 9000 || rnd.IntN(3) == 0 { // in the end it shrinks
+			if i > 4500 || rnd.IntN(3) == 0 { // in the end it shrinks
 				k = k.without(name)
 				delete(want, name)
 			} else {
@@ -60,7 +60,7 @@ func TestKids(t *testing.T) {
 				k = k.with(n)
 				want[name] = n
 			}
-			if i == 4000 {
+			if i == 2000 {
 				old, oldNames = k, k.names()
 			}
 			if i%97 != 0 {

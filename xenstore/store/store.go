@@ -54,6 +54,12 @@ func (s *Store) Root() *Node { return s.root }
 // Generation counts all changes; it never goes back.
 func (s *Store) Generation() uint64 { return s.gen }
 
+// Advance begins a generation that no change so far has, and returns it.
+func (s *Store) Advance() uint64 {
+	s.gen++
+	return s.gen
+}
+
 // Usage is what a domain owns now.
 func (s *Store) Usage(d xen.DomID) Usage { return s.usage[d] }
 
