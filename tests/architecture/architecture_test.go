@@ -54,11 +54,11 @@ func under(p string, folders ...string) bool {
 // tests of whole systems. An import never goes outwards.
 func ring(p string) int {
 	switch {
-	case under(p, "xen/ring", "xen/wire", "unikernel/internal/abi"), p == "xen":
+	case under(p, "xen/ring", "xen/wire", "unikernel/internal/abi", "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen":
 		return 0
 	case under(p, "cmd", "stubdoms", "tests"), strings.HasPrefix(path.Base(p), "mk"):
 		return 3
-	case under(p, "xen/devxen", "xen/sim", "unikernel"):
+	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon"):
 		return 2
 	}
 	return 1

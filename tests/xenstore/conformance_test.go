@@ -86,3 +86,13 @@ func play(t *testing.T, s storetest.Service, name string, right func(*storetest.
 	}
 	return steps
 }
+
+// Our daemon, with clients on its socket and guests on rings, answers as the scripts say.
+func TestScriptsOnOurDaemon(t *testing.T) {
+	for _, name := range storetest.Names() {
+		t.Run(name, func(t *testing.T) {
+			d := startOurs(t, host(t))
+			play(t, d, name, (*storetest.Step).Right)
+		})
+	}
+}

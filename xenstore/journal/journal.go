@@ -220,9 +220,11 @@ func (j *Journal) Next(head []byte, more Pieces) error {
 	return nil
 }
 
-// Close waits for a snapshot that is being written.
+// Close waits for a snapshot that is being written. Appending may go on.
 func (j *Journal) Close() error {
 	j.wg.Wait()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	return j.err
 }
 

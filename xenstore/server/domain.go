@@ -192,3 +192,13 @@ func (c *Core) ConnOf(d xen.DomID) *Conn {
 	}
 	return nil
 }
+
+// Restart gives a domain that asks for it a fresh start: without watches and transactions, on an empty ring.
+func (c *Core) Restart(conn *Conn) {
+	if conn.closed || conn.ignored || conn.dom == nil {
+		return
+	}
+	c.drop(conn)
+	c.cfg.Host.Reset(conn)
+	c.logConn(conn)
+}
