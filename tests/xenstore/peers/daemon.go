@@ -47,6 +47,14 @@ func (p *Peers) StartOCaml(h *Host, args ...string) (*Daemon, error) {
 	return p.start("OCaml", h, c)
 }
 
+// StartEither starts a daemon that a live update may replace: xenstored or one of ours, by its file.
+func (p *Peers) StartEither(h *Host, program string) (*Daemon, error) {
+	c := exec.Command(program, "-N", "--pid-file", filepath.Join(h.Dir, "pid"))
+	run := filepath.Join(h.Dir, "run")
+	c.Env = append(p.env(), "XENSTORED_RUNDIR="+run, "XENSTORED_ROOTDIR="+run, "XENSTORED_PATH="+h.Socket())
+	return p.start(filepath.Base(program), h, c)
+}
+
 func (p *Peers) start(name string, h *Host, c *exec.Cmd) (*Daemon, error) {
 	c.Env = append(c.Env, "FAKEXEN="+h.Dir, "LD_PRELOAD="+filepath.Join(p.root, "shim.so"))
 	return Start(name, h, c)
