@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"morgana/xen"
 	"morgana/xenstore/migration"
@@ -79,6 +80,32 @@ func (c *Core) TakeLog() []byte {
 		c.log.buf = nil
 	}
 	return b
+}
+
+// logChange appends records of a change of the tree, if all before it is logged: cheaper than to compare.
+func (c *Core) logChange(before *store.Node, ch *store.Change) {
+	if c.log.root != before || !c.cfg.Journal {
+		return
+	}
+	c.log.root = c.store.Root()
+	if ch.Removed != nil {
+		c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(ch.Path))
+		return
+	}
+	if ch.Made != "" && ch.Made != ch.Path {
+		n := c.log.root.Lookup(ch.Made)
+		c.log.buf = migration.AppendNode(c.log.buf, ch.Made, n.Value(), c.valid(n.Perms()))
+		for at := len(ch.Made) + 1; ; at++ {
+			i := strings.IndexByte(ch.Path[at:], '/')
+			if i < 0 {
+				break
+			}
+			n = n.Child(ch.Path[at : at+i])
+			at += i
+			c.log.buf = migration.AppendNode(c.log.buf, ch.Path[:at], n.Value(), c.valid(n.Perms()))
+		}
+	}
+	c.log.buf = migration.AppendNode(c.log.buf, ch.Path, ch.Node.Value(), c.valid(ch.Node.Perms()))
 }
 
 // valid is the entries of permissions as they are to be restored: those about domains that came later are ignored for

@@ -140,46 +140,51 @@ func Parent(path string) string {
 // Base is the last component of a path.
 func Base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// spineMax is how deep a tree usually is; deeper ones cost an allocation.
-const spineMax = 24
-
-// replaced is the root n with the existing node at path replaced by leaf, or removed if leaf is nil. Above that node
-// only its parent changes, and only if the set of children does.
-func (n *Node) replaced(path string, leaf *Node, s stamp) *Node {
-	if path == "/" {
-		return leaf
-	}
-	var buf [spineMax]*Node
-	spine := buf[:0]
-	at := n
-	for rest := path[1:]; rest != ""; {
-		spine = append(spine, at)
-		var name string
-		name, rest = next(rest)
-		at = at.kids.find(name)
-	}
-	parent := *spine[len(spine)-1]
-	if leaf == nil {
-		parent.kids = parent.kids.without(Base(path))
-	} else {
-		had := parent.NumChildren()
-		parent.kids = parent.kids.with(leaf)
-		if parent.kids.count == had {
-			return climb(spine[:len(spine)-1], &parent)
+// descend finds the deepest node that exists on the way to path, and what of the path it has not. It appends the nodes on
+// the way, the root first and that node last.
+func (n *Node) descend(spine []*Node, path string) (nodes []*Node, rest string) {
+	spine = append(spine, n)
+	rest = path[1:]
+	for rest != "" {
+		name, more := next(rest)
+		if n = n.kids.find(name); n == nil {
+			break
 		}
+		spine, rest = append(spine, n), more
 	}
-	parent.gen, parent.by = s.gen, s.by
-	return climb(spine[:len(spine)-1], &parent)
+	return spine, rest
 }
 
-// climb puts a new node under the nodes above it, the last of which is its parent.
-func climb(spine []*Node, n *Node) *Node {
+// climb puts a new node under the nodes above it, the last of which is its parent, and returns the new root and the new
+// parent. Of those above only the parent counts as changed, and only if it got another set of children.
+func climb(spine []*Node, n *Node) (root, parent *Node) {
 	for i := len(spine) - 1; i >= 0; i-- {
 		up := *spine[i]
 		up.kids = up.kids.with(n)
 		n = &up
+		if parent == nil {
+			parent = n
+		}
 	}
-	return n
+	return n, parent
+}
+
+// adopt puts a node that is not there yet under the last of the nodes.
+func adopt(spine []*Node, n *Node, s stamp) (root, parent *Node) {
+	up := *spine[len(spine)-1]
+	up.kids = up.kids.with(n)
+	up.gen, up.by = s.gen, s.by
+	root, _ = climb(spine[:len(spine)-1], &up)
+	return root, &up
+}
+
+// prune removes the last of the nodes.
+func prune(spine []*Node, s stamp) (root, parent *Node) {
+	up := *spine[len(spine)-2]
+	up.kids = up.kids.without(spine[len(spine)-1].name)
+	up.gen, up.by = s.gen, s.by
+	root, _ = climb(spine[:len(spine)-2], &up)
+	return root, &up
 }
 
 // stamp says when and by whom a change is made.

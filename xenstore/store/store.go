@@ -1,11 +1,13 @@
 package store
 
 import (
+	"strings"
+
 	"morgana/xen"
 	"morgana/xen/wire/xs"
 )
 
-// Store is the tree and who owns how much of it. Not safe for concurrent use; the roots that it had are.
+// Store is the tree and who owns how much of it. Outside of a transaction it keeps no path that it is given. Not safe for concurrent use; the roots that it had are.
 type Store struct {
 	Limits Limits
 
@@ -13,6 +15,7 @@ type Store struct {
 	gen   uint64
 	usage map[xen.DomID]Usage
 	doms  Domains
+	spine []*Node // scratch
 }
 
 // Domains is what a store asks about domains.
@@ -97,6 +100,7 @@ type Change struct {
 	Parent  *Node  // of Node
 	Removed *Node  // the node, if it was removed outside of a transaction: whoever watches something below wants to know
 	Old     *Perms // permissions before the change, if they count too
+	Made    string // the path of the highest node that was made on the way, "" if none was
 }
 
 // view is what a request works on: the store itself, or a transaction's root.
@@ -104,6 +108,8 @@ type view struct {
 	s    *Store
 	tx   *Tx // nil for the store itself
 	root *Node
+	// spine is the nodes on the way to the path that get was last called with, as far as they are there.
+	spine []*Node
 }
 
 func (s *Store) view(t *Tx) view {
@@ -129,7 +135,9 @@ func (v *view) get(a *Actor, path string, need access) (*Node, xs.Errno) {
 	if !ValidPath(path, v.s.Limits.PathMax) {
 		return nil, xs.EINVAL
 	}
-	n, rest := v.root.nearest(path)
+	spine, rest := v.root.descend(v.s.spine[:0], path)
+	v.spine, v.s.spine = spine, spine
+	n := spine[len(spine)-1]
 	if v.tx != nil && !v.tx.look(a, v, path, rest, n.perms) {
 		return nil, xs.ENOSPC
 	}
@@ -180,9 +188,15 @@ func (v *view) write(a *Actor, path, value string) (c Change, had bool, e xs.Err
 	}
 	st := v.s.stamp(a)
 	n.gen, n.by = st.gen, st.by
-	v.s.swap(v.tx, path, old, &n)
-	v.set(v.root.replaced(path, &n, st))
-	return v.changed(path, &n, nil), true, 0
+	return v.replace(path, old, &n, nil), true, 0
+}
+
+// replace puts a node in the place of the one that get found.
+func (v *view) replace(path string, old, n *Node, perms *Perms) Change {
+	v.s.swap(v.tx, path, old, n)
+	root, parent := climb(v.spine[:len(v.spine)-1], n)
+	v.set(root)
+	return v.changed(path, n, parent, perms)
 }
 
 // fits says whether a guest may let a node become this large.
@@ -230,7 +244,11 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 	if v.tx != nil {
 		v.tx.created = true
 	}
-	above, rest := v.root.nearest(path)
+	above := v.spine[len(v.spine)-1]
+	rest := path[1:]
+	for range len(v.spine) - 1 {
+		_, rest = next(rest)
+	}
 	perms := above.perms
 	if !a.Privileged {
 		perms = perms.ownedBy(a.Dom)
@@ -240,14 +258,18 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 	}
 	st := v.s.stamp(a)
 	// From the bottom up: each new node under the next one.
-	var n *Node
+	var n, last, holder *Node // holder is the parent of the last one, if it is new too
 	at := path
 	for {
-		up := Node{name: Base(at), perms: perms, gen: st.gen, born: st.gen, by: st.by}
+		up := Node{name: strings.Clone(Base(at)), perms: perms, gen: st.gen, born: st.gen, by: st.by}
 		if n == nil {
 			up.value = value
+			last = &up
 		} else {
 			up.kids = up.kids.with(n)
+			if n == last {
+				holder = &up
+			}
 		}
 		n = &up
 		v.s.account(v.tx, len(at), n, 1)
@@ -256,12 +278,15 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 		}
 		at = Parent(at)
 	}
-	// What an entry of permissions is about may be younger than they are; n is in the tree's place now.
-	dir := Parent(at)
-	v.set(v.root.replaced(at, n, st))
-	now := v.root.Lookup(dir)
-	v.s.swap(v.tx, dir, above, now)
-	return v.changed(path, v.root.Lookup(path), nil), 0
+	root, parent := adopt(v.spine, n, st)
+	v.set(root)
+	v.s.swap(v.tx, Parent(at), above, parent)
+	if holder != nil {
+		parent = holder
+	}
+	c := v.changed(path, last, parent, nil)
+	c.Made = at
+	return c, 0
 }
 
 // room says whether a guest may make the missing nodes.
@@ -302,12 +327,12 @@ func (v *view) room(a *Actor, path, rest, value string, above *Node, perms *Perm
 }
 
 // changed notes a change of a node that is there.
-func (v *view) changed(path string, n *Node, old *Perms) Change {
+func (v *view) changed(path string, n, parent *Node, old *Perms) Change {
 	if v.tx != nil {
 		v.tx.fire(path, false)
 		return Change{}
 	}
-	return Change{Path: path, Node: n, Parent: v.root.Lookup(Parent(path)), Old: old}
+	return Change{Path: path, Node: n, Parent: parent, Old: old}
 }
 
 // Remove removes a node with everything below it. gone says that it was there: it is no error if it was not but the
@@ -332,7 +357,9 @@ func (s *Store) Remove(a *Actor, t *Tx, path string) (c Change, gone bool, e xs.
 
 func (v *view) remove(a *Actor, path string, n *Node) Change {
 	dir := Parent(path)
-	above := v.root.Lookup(dir)
+	spine, _ := v.root.descend(v.s.spine[:0], path)
+	v.s.spine = spine
+	above := spine[len(spine)-2]
 	if v.tx == nil {
 		v.s.forget(nil, len(path), n)
 	} else {
@@ -343,9 +370,9 @@ func (v *view) remove(a *Actor, path string, n *Node) Change {
 			v.tx.fire(p, p != path)
 		}
 	}
-	st := v.s.stamp(a)
-	v.set(v.root.replaced(path, nil, st))
-	v.s.swap(v.tx, dir, above, v.root.Lookup(dir))
+	root, parent := prune(spine, v.s.stamp(a))
+	v.set(root)
+	v.s.swap(v.tx, dir, above, parent)
 	return Change{Path: path, Node: n, Parent: above, Removed: n}
 }
 
@@ -374,9 +401,7 @@ func (v *view) setPerms(a *Actor, path string, entries []Entry) (Change, xs.Errn
 	}
 	st := v.s.stamp(a)
 	n.gen, n.by, n.perms.gen = st.gen, st.by, st.gen
-	v.s.swap(v.tx, path, old, &n)
-	v.set(v.root.replaced(path, &n, st))
-	return v.changed(path, &n, old.perms), 0
+	return v.replace(path, old, &n, old.perms), 0
 }
 
 // forget accounts for the removal of a node and of all below it.
@@ -426,26 +451,24 @@ func (n *Node) owned(d xen.DomID, path string, all bool, paths *[]string) {
 
 // Put makes or replaces a node whatever the rules say; the nodes above it are there. It restores what a State holds.
 func (s *Store) Put(path, value string, perms *Perms) {
-	v := s.view(nil)
 	st := s.stamp(&Actor{})
-	old := s.root.Lookup(path)
+	spine, rest := s.root.descend(s.spine[:0], path)
+	s.spine = spine
+	old := spine[len(spine)-1]
 	n := Node{value: value, perms: perms, gen: st.gen, born: st.gen}
-	if old != nil {
-		n.kids, n.born = old.kids, old.born
-	}
 	if path != "/" {
-		n.name = Base(path)
+		n.name = strings.Clone(Base(path))
 	}
-	if old != nil {
+	if rest == "" {
+		n.kids, n.born = old.kids, old.born
 		s.swap(nil, path, old, &n)
-		v.set(s.root.replaced(path, &n, st))
+		s.root, _ = climb(spine[:len(spine)-1], &n)
 		return
 	}
-	dir := Parent(path)
-	above := s.root.Lookup(dir)
 	s.account(nil, len(path), &n, 1)
-	v.set(s.root.replaced(path, &n, st))
-	s.swap(nil, dir, above, s.root.Lookup(dir))
+	var parent *Node
+	s.root, parent = adopt(spine, &n, st)
+	s.swap(nil, Parent(path), old, parent)
 }
 
 // Delete removes a node that is there, whatever the rules say.

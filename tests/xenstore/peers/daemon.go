@@ -39,7 +39,7 @@ func (p *Peers) StartC(h *Host, args ...string) (*Daemon, error) {
 // StartOCaml starts oxenstored.
 func (p *Peers) StartOCaml(h *Host, args ...string) (*Daemon, error) {
 	conf := filepath.Join(h.Dir, "etc", "oxenstored.conf")
-	if err := os.WriteFile(conf, []byte("persistent = false\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("persistent = false\nxenstored-kva = /proc/xen/xsd_kva\nxenstored-port = /proc/xen/xsd_port\n"), 0o644); err != nil {
 		return nil, err
 	}
 	c := exec.Command(p.Program("oxenstored"), append([]string{"--no-fork", "--config-file", conf}, args...)...)
