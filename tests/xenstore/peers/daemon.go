@@ -97,6 +97,17 @@ func (d *Daemon) Kill() {
 	<-d.done
 }
 
+// Stop ends the daemon by a signal, and waits.
+func (d *Daemon) Stop(sig syscall.Signal) {
+	d.killed = true
+	_ = d.Cmd.Process.Signal(sig)
+	select {
+	case <-d.done:
+	case <-time.After(10 * time.Second):
+		d.Kill()
+	}
+}
+
 // Output is what the daemon wrote; call it when it has ended.
 func (d *Daemon) Output() string { return d.out.String() }
 
