@@ -114,6 +114,9 @@ func (h *Host) Guest(d xen.DomID) (*Guest, error) {
 	return &Guest{Ring: r, Page: page, event: ev}, nil
 }
 
+// Notify sends the daemon an event.
+func (g *Guest) Notify() error { return g.event.Notify() }
+
 // Close detaches; the ring stays as it is.
 func (g *Guest) Close() error {
 	g.once.Do(func() {

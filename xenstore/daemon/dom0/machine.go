@@ -89,7 +89,7 @@ func (m *Machine) Take() (xen.Port, bool, error) {
 
 // Requests of the event channel device: _IOC(_IOC_NONE, 'E', number, size).
 const (
-	bindVIRQ        = 4<<16 | 'E'<<8 | 0
+	bindVIRQ        = 4<<16 | 'E'<<8 // number 0
 	bindInterdomain = 8<<16 | 'E'<<8 | 1
 	unbind          = 4<<16 | 'E'<<8 | 3
 	notify          = 4<<16 | 'E'<<8 | 4
@@ -129,7 +129,7 @@ func (m *Machine) Unbind(p xen.Port) error {
 
 // Requests of the grant device.
 const (
-	mapGrant   = 24<<16 | 'G'<<8 | 0
+	mapGrant   = 24<<16 | 'G'<<8 // number 0
 	unmapGrant = 16<<16 | 'G'<<8 | 1
 )
 
