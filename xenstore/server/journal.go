@@ -35,12 +35,13 @@ const (
 type journal struct {
 	buf     []byte
 	root    *store.Node // the tree that the records so far make
+	version uint64      // of that tree
 	touched []*Conn     // whose input or output changed
 }
 
 func (c *Core) startLog() {
 	if c.cfg.Journal {
-		c.log.root = c.store.Root()
+		c.log.root, c.log.version = c.store.Root(), c.store.Version()
 	}
 }
 
@@ -50,7 +51,7 @@ func (c *Core) TakeLog() []byte {
 	if !c.cfg.Journal {
 		return nil
 	}
-	if root := c.store.Root(); root != c.log.root {
+	if root := c.store.Current(); root != c.log.root {
 		for _, e := range store.Diff(c.log.root, root) {
 			if e.Is == nil {
 				c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(e.Path))
@@ -60,6 +61,7 @@ func (c *Core) TakeLog() []byte {
 		}
 		c.log.root = root
 	}
+	c.log.version = c.store.Version()
 	for _, conn := range c.log.touched {
 		conn.touched = false
 		if conn.closed {
@@ -83,11 +85,14 @@ func (c *Core) TakeLog() []byte {
 }
 
 // logChange appends records of a change of the tree, if all before it is logged: cheaper than to compare.
-func (c *Core) logChange(before *store.Node, ch *store.Change) {
-	if c.log.root != before || !c.cfg.Journal {
+// before is the version before it.
+// A change that is not logged here is compared later, and so must not have been made in place: whatever makes the versions
+// differ (a commit, the death of a domain) begins a new age of the store.
+func (c *Core) logChange(before uint64, ch *store.Change) {
+	if c.log.version != before || !c.cfg.Journal {
 		return
 	}
-	c.log.root = c.store.Root()
+	c.log.root, c.log.version = c.store.Current(), c.store.Version()
 	if ch.Removed != nil {
 		c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(ch.Path))
 		return

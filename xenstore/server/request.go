@@ -299,7 +299,7 @@ func (c *Core) change(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause
 		path = strings.Clone(path)
 	}
 	defer c.charge(conn, tx)()
-	before := c.store.Root()
+	before := c.store.Version()
 	var (
 		ch  store.Change
 		did = true
@@ -423,7 +423,6 @@ func (c *Core) end(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause) a
 	case tx.lost:
 		return fails(xs.EAGAIN)
 	}
-	before := c.store.Root()
 	o := c.store.Commit(&conn.actor, tx.Tx)
 	if o.Errno == xs.EAGAIN {
 		c.stats.Conflicts++
@@ -439,7 +438,7 @@ func (c *Core) end(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause) a
 	for i := range o.Changes {
 		c.fire(&o.Changes[i], *why)
 	}
-	if o.Errno == 0 && c.store.Root() != before {
+	if o.Changed {
 		path := ""
 		if len(o.Changes) > 0 {
 			path = o.Changes[0].Path

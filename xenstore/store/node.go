@@ -7,7 +7,8 @@ import (
 	"morgana/xen"
 )
 
-// Node is a node of the tree with everything below it. It never changes; safe for concurrent use.
+// Node is a node of the tree with everything below it. One that can be reached from a root that Store.Root returned never
+// changes; safe for concurrent use.
 type Node struct {
 	name  string
 	value string
@@ -15,6 +16,7 @@ type Node struct {
 	kids  *kids
 	gen   uint64    // when the node itself or the set of its children changed last
 	born  uint64    // when it was made
+	age   uint64    // the store's, when this version was made; see Store.age
 	by    xen.DomID // who changed it last
 }
 
@@ -157,10 +159,11 @@ func (n *Node) descend(spine []*Node, path string) (nodes []*Node, rest string) 
 
 // climb puts a new node under the nodes above it, the last of which is its parent, and returns the new root and the new
 // parent. Of those above only the parent counts as changed, and only if it got another set of children.
-func climb(spine []*Node, n *Node) (root, parent *Node) {
+func climb(spine []*Node, n *Node, s stamp) (root, parent *Node) {
 	for i := len(spine) - 1; i >= 0; i-- {
 		up := *spine[i]
 		up.kids = up.kids.with(n)
+		up.age = s.age
 		n = &up
 		if parent == nil {
 			parent = n
@@ -173,8 +176,8 @@ func climb(spine []*Node, n *Node) (root, parent *Node) {
 func adopt(spine []*Node, n *Node, s stamp) (root, parent *Node) {
 	up := *spine[len(spine)-1]
 	up.kids = up.kids.with(n)
-	up.gen, up.by = s.gen, s.by
-	root, _ = climb(spine[:len(spine)-1], &up)
+	up.gen, up.by, up.age = s.gen, s.by, s.age
+	root, _ = climb(spine[:len(spine)-1], &up, s)
 	return root, &up
 }
 
@@ -182,13 +185,14 @@ func adopt(spine []*Node, n *Node, s stamp) (root, parent *Node) {
 func prune(spine []*Node, s stamp) (root, parent *Node) {
 	up := *spine[len(spine)-2]
 	up.kids = up.kids.without(spine[len(spine)-1].name)
-	up.gen, up.by = s.gen, s.by
-	root, _ = climb(spine[:len(spine)-2], &up)
+	up.gen, up.by, up.age = s.gen, s.by, s.age
+	root, _ = climb(spine[:len(spine)-2], &up, s)
 	return root, &up
 }
 
 // stamp says when and by whom a change is made.
 type stamp struct {
 	gen uint64
+	age uint64
 	by  xen.DomID
 }

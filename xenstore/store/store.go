@@ -16,6 +16,11 @@ type Store struct {
 	usage map[xen.DomID]Usage
 	doms  Domains
 	spine []*Node // scratch
+	// age grows whenever somebody gets hold of the root. What was made since is known to the store alone, so a new value
+	// may be put into it in place.
+	age     uint64
+	trial   Node   // scratch
+	version uint64 // counts the trees that the store had
 }
 
 // Domains is what a store asks about domains.
@@ -42,7 +47,7 @@ func (u Usage) add(v Usage) Usage { return Usage{u.Nodes + v.Nodes, u.Bytes + v.
 
 // New makes a store with a root that dom0 owns. Without domains, all exist and have memory.
 func New(l Limits, doms Domains) *Store {
-	s := &Store{Limits: l, usage: make(map[xen.DomID]Usage), doms: doms}
+	s := &Store{Limits: l, usage: make(map[xen.DomID]Usage), doms: doms, age: 1}
 	if doms == nil {
 		s.doms = boundless{}
 	}
@@ -51,8 +56,14 @@ func New(l Limits, doms Domains) *Store {
 	return s
 }
 
-// Root is the tree as it is now.
-func (s *Store) Root() *Node { return s.root }
+// Root is the tree as it is now: a value that never changes.
+func (s *Store) Root() *Node {
+	s.age++
+	return s.root
+}
+
+// Current is the tree for who only looks at it before the next change.
+func (s *Store) Current() *Node { return s.root }
 
 // Generation counts all changes; it never goes back.
 func (s *Store) Generation() uint64 { return s.gen }
@@ -62,6 +73,9 @@ func (s *Store) Advance() uint64 {
 	s.gen++
 	return s.gen
 }
+
+// Version counts the trees that the store had: not what happens within transactions.
+func (s *Store) Version() uint64 { return s.version }
 
 // Usage is what a domain owns now.
 func (s *Store) Usage(d xen.DomID) Usage { return s.usage[d] }
@@ -89,7 +103,16 @@ func (s *Store) swap(t *Tx, path string, old, n *Node) {
 
 func (s *Store) stamp(a *Actor) stamp {
 	s.gen++
-	return stamp{gen: s.gen, by: a.Dom}
+	return stamp{gen: s.gen, age: s.age, by: a.Dom}
+}
+
+// stamp of a view of a transaction has no age: what is made there is never changed in place.
+func (v *view) stamp(a *Actor) stamp {
+	st := v.s.stamp(a)
+	if v.tx != nil {
+		st.age = 0
+	}
+	return st
 }
 
 // Change is something that watches want to know.
@@ -126,6 +149,7 @@ func (v *view) set(root *Node) {
 		v.tx.root = root
 	} else {
 		v.s.root = root
+		v.s.version++
 	}
 }
 
@@ -181,20 +205,28 @@ func (v *view) write(a *Actor, path, value string) (c Change, had bool, e xs.Err
 	default:
 		return c, false, e
 	}
-	n := *old
+	n := &v.s.trial
+	*n = *old
 	n.value = value
-	if e := v.fits(a, path, old, &n); e != 0 {
+	if e := v.fits(a, path, old, n); e != 0 {
 		return c, true, v.spoil(e)
 	}
-	st := v.s.stamp(a)
-	n.gen, n.by = st.gen, st.by
-	return v.replace(path, old, &n, nil), true, 0
+	st := v.stamp(a)
+	if st.age != 0 && old.age == st.age {
+		v.s.swap(nil, path, old, n)
+		old.value, old.gen, old.by = value, st.gen, st.by
+		v.s.version++
+		return v.changed(path, old, v.spine[max(len(v.spine)-2, 0)], nil), true, 0
+	}
+	m := *old
+	m.value, m.gen, m.by, m.age = value, st.gen, st.by, st.age
+	return v.replace(path, old, &m, nil, st), true, 0
 }
 
 // replace puts a node in the place of the one that get found.
-func (v *view) replace(path string, old, n *Node, perms *Perms) Change {
+func (v *view) replace(path string, old, n *Node, perms *Perms, st stamp) Change {
 	v.s.swap(v.tx, path, old, n)
-	root, parent := climb(v.spine[:len(v.spine)-1], n)
+	root, parent := climb(v.spine[:len(v.spine)-1], n, st)
 	v.set(root)
 	return v.changed(path, n, parent, perms)
 }
@@ -256,12 +288,12 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 	if e := v.room(a, path, rest, value, above, perms); e != 0 {
 		return Change{}, v.spoil(e)
 	}
-	st := v.s.stamp(a)
+	st := v.stamp(a)
 	// From the bottom up: each new node under the next one.
 	var n, last, holder *Node // holder is the parent of the last one, if it is new too
 	at := path
 	for {
-		up := Node{name: strings.Clone(Base(at)), perms: perms, gen: st.gen, born: st.gen, by: st.by}
+		up := Node{name: strings.Clone(Base(at)), perms: perms, gen: st.gen, born: st.gen, age: st.age, by: st.by}
 		if n == nil {
 			up.value = value
 			last = &up
@@ -370,7 +402,7 @@ func (v *view) remove(a *Actor, path string, n *Node) Change {
 			v.tx.fire(p, p != path)
 		}
 	}
-	root, parent := prune(spine, v.s.stamp(a))
+	root, parent := prune(spine, v.stamp(a))
 	v.set(root)
 	v.s.swap(v.tx, dir, above, parent)
 	return Change{Path: path, Node: n, Parent: above, Removed: n}
@@ -399,9 +431,9 @@ func (v *view) setPerms(a *Actor, path string, entries []Entry) (Change, xs.Errn
 	if e := v.fits(a, path, old, &n); e != 0 {
 		return Change{}, v.spoil(e)
 	}
-	st := v.s.stamp(a)
-	n.gen, n.by, n.perms.gen = st.gen, st.by, st.gen
-	return v.replace(path, old, &n, old.perms), 0
+	st := v.stamp(a)
+	n.gen, n.by, n.age, n.perms.gen = st.gen, st.by, st.age, st.gen
+	return v.replace(path, old, &n, old.perms, st), 0
 }
 
 // forget accounts for the removal of a node and of all below it.
@@ -419,6 +451,7 @@ func (s *Store) Drop(d xen.DomID, keep bool) []Change {
 	if s.usage[d].Nodes == 0 {
 		return nil
 	}
+	s.age++
 	var paths []string
 	s.root.owned(d, "", keep, &paths)
 	dom0 := &Actor{Privileged: true}
@@ -451,18 +484,20 @@ func (n *Node) owned(d xen.DomID, path string, all bool, paths *[]string) {
 
 // Put makes or replaces a node whatever the rules say; the nodes above it are there. It restores what a State holds.
 func (s *Store) Put(path, value string, perms *Perms) {
+	s.age++
+	s.version++
 	st := s.stamp(&Actor{})
 	spine, rest := s.root.descend(s.spine[:0], path)
 	s.spine = spine
 	old := spine[len(spine)-1]
-	n := Node{value: value, perms: perms, gen: st.gen, born: st.gen}
+	n := Node{value: value, perms: perms, gen: st.gen, born: st.gen, age: st.age}
 	if path != "/" {
 		n.name = strings.Clone(Base(path))
 	}
 	if rest == "" {
 		n.kids, n.born = old.kids, old.born
 		s.swap(nil, path, old, &n)
-		s.root, _ = climb(spine[:len(spine)-1], &n)
+		s.root, _ = climb(spine[:len(spine)-1], &n, st)
 		return
 	}
 	s.account(nil, len(path), &n, 1)
