@@ -209,6 +209,34 @@ func (m *machine) sayQuietly(c *Conn, op xs.Op, payload string) {
 	m.Sent(c, len(c.Output()))
 }
 
+// What is changed in place before and after a commit of others, between two records, is not lost.
+func TestInPlaceAroundACommit(t *testing.T) {
+	m, g := guests(t, 1)
+	m.snapshot()
+	m.must(t, g[0], xs.Write, "/x/n|1")
+	m.must(t, g[0], xs.Write, "/y|1")
+	m.checkpoint()
+	m.must(t, g[0], xs.Write, "/x/n|2")
+	m.say(t, g[0], xs.TransactionStart, "|")
+	m.must(t, g[0], xs.Write, "/x/n|3") // a version of its own
+	m.must(t, g[0], xs.Write, "/x/m|3")
+	m.checkpoint()
+	m.sayIn(t, g[0], 1, xs.Write, "/y|2")
+	if got := m.sayIn(t, g[0], 1, xs.TransactionEnd, "T|"); got != "OK" {
+		t.Fatal(got)
+	}
+	m.must(t, g[0], xs.Write, "/x/n|4") // in place, if nothing stops it
+	m.must(t, g[0], xs.Write, "/x/o|4")
+	m.checkpoint()
+	m.drain(g[0])
+	r := m.restored(t)
+	for path, want := range map[string]string{"/x/n|": "4", "/x/m|": "3", "/x/o|": "4", "/y|": "2"} {
+		if got := r.say(t, r.Connect(), xs.Read, path); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+}
+
 // A transaction that was open when the process ended reads and writes on, and cannot be committed.
 func TestTransactionsOverARestart(t *testing.T) {
 	m, g := guests(t, 1)

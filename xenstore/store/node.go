@@ -158,36 +158,55 @@ func (n *Node) descend(spine []*Node, path string) (nodes []*Node, rest string) 
 }
 
 // climb puts a new node under the nodes above it, the last of which is its parent, and returns the new root and the new
-// parent. Of those above only the parent counts as changed, and only if it got another set of children.
+// parent. One that nobody else can see (Store.age) is changed in place, and those above it stay.
 func climb(spine []*Node, n *Node, s stamp) (root, parent *Node) {
 	for i := len(spine) - 1; i >= 0; i-- {
-		up := *spine[i]
+		up := spine[i].mine(s)
 		up.kids = up.kids.with(n)
-		up.age = s.age
-		n = &up
 		if parent == nil {
-			parent = n
+			parent = up
 		}
+		if up == spine[i] {
+			return spine[0], parent
+		}
+		n = up
 	}
 	return n, parent
 }
 
+// mine is a version of the node that may be changed.
+func (n *Node) mine(s stamp) *Node {
+	if s.age != 0 && n.age == s.age {
+		return n
+	}
+	c := *n
+	c.age = s.age
+	return &c
+}
+
 // adopt puts a node that is not there yet under the last of the nodes.
 func adopt(spine []*Node, n *Node, s stamp) (root, parent *Node) {
-	up := *spine[len(spine)-1]
+	up := spine[len(spine)-1].mine(s)
 	up.kids = up.kids.with(n)
-	up.gen, up.by, up.age = s.gen, s.by, s.age
-	root, _ = climb(spine[:len(spine)-1], &up, s)
-	return root, &up
+	return moved(spine, up, s)
 }
 
 // prune removes the last of the nodes.
 func prune(spine []*Node, s stamp) (root, parent *Node) {
-	up := *spine[len(spine)-2]
+	up := spine[len(spine)-2].mine(s)
 	up.kids = up.kids.without(spine[len(spine)-1].name)
-	up.gen, up.by, up.age = s.gen, s.by, s.age
-	root, _ = climb(spine[:len(spine)-2], &up, s)
-	return root, &up
+	return moved(spine[:len(spine)-1], up, s)
+}
+
+// moved ends a change of the set of children of the last of the nodes, whose version is now up.
+func moved(spine []*Node, up *Node, s stamp) (root, parent *Node) {
+	up.gen, up.by = s.gen, s.by
+	last := len(spine) - 1
+	if up == spine[last] {
+		return spine[0], up
+	}
+	root, _ = climb(spine[:last], up, s)
+	return root, up
 }
 
 // stamp says when and by whom a change is made.

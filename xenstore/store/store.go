@@ -310,9 +310,11 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 		}
 		at = Parent(at)
 	}
+	dir := len(Parent(at))
+	v.s.account(v.tx, dir, above, -1) // before it is changed, maybe in place
 	root, parent := adopt(v.spine, n, st)
 	v.set(root)
-	v.s.swap(v.tx, Parent(at), above, parent)
+	v.s.account(v.tx, dir, parent, 1)
 	if holder != nil {
 		parent = holder
 	}
@@ -402,10 +404,11 @@ func (v *view) remove(a *Actor, path string, n *Node) Change {
 			v.tx.fire(p, p != path)
 		}
 	}
+	v.s.account(v.tx, len(dir), above, -1)
 	root, parent := prune(spine, v.stamp(a))
 	v.set(root)
-	v.s.swap(v.tx, dir, above, parent)
-	return Change{Path: path, Node: n, Parent: above, Removed: n}
+	v.s.account(v.tx, len(dir), parent, 1)
+	return Change{Path: path, Node: n, Parent: parent, Removed: n}
 }
 
 // SetPerms sets a node's permissions. Only its owner may, and only who is privileged may give it to another one.
@@ -501,9 +504,10 @@ func (s *Store) Put(path, value string, perms *Perms) {
 		return
 	}
 	s.account(nil, len(path), &n, 1)
+	s.account(nil, len(Parent(path)), old, -1)
 	var parent *Node
 	s.root, parent = adopt(spine, &n, st)
-	s.swap(nil, Parent(path), old, parent)
+	s.account(nil, len(Parent(path)), parent, 1)
 }
 
 // Delete removes a node that is there, whatever the rules say.
