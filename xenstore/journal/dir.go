@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Dir keeps logs and snapshots as files of a directory, best of a tmpfs.
@@ -42,9 +43,47 @@ func (d *Dir) List() (logs, snapshots []uint64, err error) {
 }
 
 // Log implements Storage.
-func (d *Dir) Log(n uint64, _ int) (Log, error) {
-	return os.OpenFile(d.file("log", n), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+func (d *Dir) Log(n uint64, size int) (Log, error) {
+	f, err := os.OpenFile(d.file("log", n), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(size)); err != nil {
+		return nil, err
+	}
+	b, err := syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
+	}
+	return &mappedLog{mem: b}, nil
 }
+
+// mappedLog is a file in memory: to write is to copy. Pages that are full are given back, so that they do not count for
+// the process; the file keeps them.
+type mappedLog struct {
+	mem   []byte
+	given int // bytes from the beginning
+}
+
+// giveBack is how many bytes may be held at a time.
+const giveBack = 256 << 10
+
+func (l *mappedLog) WriteAt(b []byte, off int64) (int, error) {
+	if int(off)+len(b) > len(l.mem) {
+		return 0, io.ErrShortWrite
+	}
+	copy(l.mem[off:], b)
+	if full := int(off) &^ (giveBack - 1); full > l.given {
+		if err := syscall.Madvise(l.mem[l.given:full], syscall.MADV_DONTNEED); err != nil {
+			return len(b), err
+		}
+		l.given = full
+	}
+	return len(b), nil
+}
+
+func (l *mappedLog) Close() error { return syscall.Munmap(l.mem) }
 
 // ReadLog implements Storage.
 func (d *Dir) ReadLog(n uint64) ([]byte, error) { return os.ReadFile(d.file("log", n)) }

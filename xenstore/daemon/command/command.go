@@ -310,7 +310,7 @@ func background(args []string) int {
 func serve(o *options, open Open, ready string) error {
 	// Clients and domains are many, descriptors are one each.
 	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 16, Max: 1 << 16})
-	debug.SetGCPercent(60)
+	debug.SetGCPercent(40)
 	if err := os.MkdirAll(o.config.RunDir, 0o755); err != nil {
 		return err
 	}
