@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +19,8 @@ import (
 
 type pkg struct {
 	ImportPath string
+	Dir        string
+	GoFiles    []string
 	Imports    []string
 	Deps       []string
 }
@@ -25,7 +30,7 @@ const module = "morgana/"
 // list returns the project's packages, their names without the module's.
 func list(t *testing.T) []pkg {
 	t.Helper()
-	c := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"...")
+	c := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", module+"...")
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()
@@ -54,11 +59,14 @@ func under(p string, folders ...string) bool {
 // tests of whole systems. An import never goes outwards.
 func ring(p string) int {
 	switch {
-	case under(p, "xen/ring", "xen/wire", "unikernel/internal/abi", "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen":
+	case under(p, "xen/ring", "xen/wire", "unikernel/internal/abi", "nbd/wire"),
+		under(p, "lvm/text", "lvm/ondisk", "lvm/metadata", "lvm/redo", "lvm/report", "lvm/table"),
+		under(p, "lvm/image/spec", "lvm/image/ext4", "lvm/image/fat", "block/gpt"), p == "lvm/image/tree",
+		under(p, "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen", p == "block":
 		return 0
 	case under(p, "cmd", "stubdoms", "tests"), strings.HasPrefix(path.Base(p), "mk"):
 		return 3
-	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon"):
+	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "block/file", "lvm/image/tree/disk"):
 		return 2
 	}
 	return 1
@@ -79,22 +87,60 @@ func TestOnlyProgramsChooseAPlatform(t *testing.T) {
 	for _, p := range list(t) {
 		for _, imp := range p.Imports {
 			in, ok := strings.CutPrefix(imp, module)
-			if ok && under(in, "xen/devxen", "xen/sim") && ring(p.ImportPath) < 3 && p.ImportPath != in {
+			if ok && under(in, "xen/devxen", "xen/sim", "block/file", "lvm/image/tree/disk") && ring(p.ImportPath) < 3 && p.ImportPath != in {
 				t.Errorf("%s imports %s", p.ImportPath, in)
 			}
 		}
 	}
 }
 
-// Pure packages have no operating system under them.
+// clock finds what reads a clock or waits; dates may be formatted anywhere.
+var clock = regexp.MustCompile(`\btime\.(Now|Since|Until|Sleep|After|AfterFunc|Tick|NewTicker|NewTimer)\b`)
+
+// Pure packages have no operating system under them, and no clock.
 func TestPurePackages(t *testing.T) {
 	for _, p := range list(t) {
 		if ring(p.ImportPath) != 0 {
 			continue
 		}
 		for _, imp := range p.Imports {
-			if under(imp, "os", "net", "syscall", "time", "log", "flag") || strings.Contains(imp, ".") {
+			if in, ours := strings.CutPrefix(imp, module); under(imp, "os", "net", "syscall", "log", "flag") || !ours && strings.Contains(in, ".") {
 				t.Errorf("%s is pure and imports %s", p.ImportPath, imp)
+			}
+		}
+		for _, f := range p.GoFiles {
+			b, err := os.ReadFile(filepath.Join(p.Dir, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m := clock.Find(b); m != nil {
+				t.Errorf("%s is pure and uses %s in %s", p.ImportPath, m, f)
+			}
+		}
+	}
+}
+
+// The volume manager's core needs no operating system, so that it runs in a domain: neither it nor what it is made of
+// opens a file, starts a process or dials. (fmt, which everybody uses, imports os for the file of Printf.)
+func TestVolumeManagerNeedsNoSystem(t *testing.T) {
+	all := list(t)
+	i := slices.IndexFunc(all, func(p pkg) bool { return p.ImportPath == "lvm" })
+	if i < 0 {
+		t.Fatal("no package lvm")
+	}
+	core := append(all[i].Deps, module+"lvm")
+	for _, d := range core {
+		if under(d, "os/exec", "net", "os/signal", "golang.org/x/sys", "flag") {
+			t.Errorf("lvm depends on %s", d)
+		}
+	}
+	for _, p := range all {
+		if !slices.Contains(core, module+p.ImportPath) {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if under(imp, "os", "io/ioutil", "syscall", "path/filepath", "log") || strings.Contains(strings.TrimPrefix(imp, module), ".") {
+				t.Errorf("%s, a part of lvm, imports %s", p.ImportPath, imp)
 			}
 		}
 	}

@@ -1,0 +1,430 @@
+package command
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"morgana/block/file"
+	"morgana/cmd/mlvm/internal/backup"
+	"morgana/cmd/mlvm/internal/devices"
+	"morgana/cmd/mlvm/internal/locks"
+	"morgana/lvm"
+	"morgana/lvm/metadata"
+	"morgana/lvm/ondisk"
+)
+
+// Need says what a command is going to do, and so which locks it takes and how it opens the disks.
+type Need struct {
+	Write  bool
+	Global bool     // it changes what is in no group: makes or removes physical volumes or groups
+	Groups []string // the groups that it is about; nil stands for all that there are
+	Disks  []string // disks that the command itself names
+}
+
+// session is what a run holds of the disks.
+type session struct {
+	opened []*file.Device
+	disks  []lvm.Disk
+	source string // where the list of disks comes from
+	locks  *locks.Set
+	groups []*lvm.Group
+}
+
+// close gives all up: groups, then locks, then disks.
+func (s *session) close(ctx context.Context) error {
+	var errs []error
+	for _, g := range s.groups {
+		errs = append(errs, g.Close(ctx))
+	}
+	if s.locks != nil {
+		s.locks.Release()
+	}
+	for _, d := range s.opened {
+		errs = append(errs, d.Close())
+	}
+	*s = session{}
+	return errors.Join(errs...)
+}
+
+// Scan locks and opens the disks that the command may look at, and finds what is on them. What is wrong with a disk is
+// said on standard error.
+func (r *Run) Scan(ctx context.Context, n Need) (*lvm.Inventory, error) {
+	if r.usesKept() && !n.Global {
+		return r.kept.scan(ctx, r)
+	}
+	if r.kept != nil {
+		if err := r.kept.close(context.WithoutCancel(ctx)); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.open(n); err != nil {
+		return nil, err
+	}
+	if err := r.lock(ctx, n); err != nil {
+		return nil, err
+	}
+	inv, err := lvm.Scan(ctx, r.disks, lvm.ScanOptions{})
+	if err != nil {
+		return nil, err
+	}
+	r.warnProblems(inv)
+	return inv, nil
+}
+
+// open opens the disks. One that cannot be opened keeps the command from none of the others.
+func (r *Run) open(n Need) error {
+	list, err := devices.Find(devices.Request{
+		Devices: r.All("devices"), File: r.Str("devicesfile", ""), HasFile: r.Has("devicesfile"),
+		Operands: n.Disks, Getenv: r.Getenv,
+	})
+	if err != nil {
+		return err
+	}
+	r.source = list.Source
+	if len(list.Names) == 0 && list.Source == "" {
+		return errors.New("No disks: name them with --devices A,B,… or MLVM_DEVICES=A,B,…; mlvm help devices has more.") //nolint:staticcheck // a sentence for users
+	}
+	for _, name := range list.Names {
+		open := file.OpenReadOnly
+		if n.Write && !r.Test() {
+			open = file.Open
+		}
+		d, err := open(name)
+		switch {
+		case errors.Is(err, os.ErrNotExist) && slices.ContainsFunc(n.Disks, func(o string) bool { return devices.Same(o, name) }):
+			continue // the command says so itself
+		case err != nil:
+			r.Warn("WARNING: %v", err)
+			continue
+		}
+		r.opened = append(r.opened, d)
+		r.disks = append(r.disks, disksOf(name, d)...)
+	}
+	return nil
+}
+
+// lock takes lvm2's locks, and those on plain files.
+func (r *Run) lock(ctx context.Context, n Need) error {
+	if r.Has("nolocking") {
+		return nil
+	}
+	set, err := locks.New(locks.Dir(r.Getenv))
+	if err != nil {
+		return err
+	}
+	r.locks = set
+	global, group := locks.Shared, locks.Shared
+	if n.Global {
+		global = locks.Exclusive
+	}
+	if n.Write {
+		group = locks.Exclusive
+	}
+	if err := set.Global(ctx, global); err != nil {
+		return err
+	}
+	var plain []*os.File
+	for _, d := range r.opened {
+		if d.Plain() {
+			plain = append(plain, d.File())
+		}
+	}
+	mode := locks.Shared
+	if n.Write || n.Global {
+		mode = locks.Exclusive
+	}
+	if err := set.Files(ctx, plain, mode); err != nil {
+		return err
+	}
+	names := n.Groups
+	if names == nil {
+		names = r.peek()
+	}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		if !validName(name) {
+			continue // there is no such group
+		}
+		if err := set.Group(ctx, name, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validName(s string) bool {
+	return s != "" && !strings.ContainsRune(s, '/') && s != "." && s != ".."
+}
+
+// peek returns the names of the groups on the disks, so that they can be locked before they are read.
+func (r *Run) peek() []string {
+	var names []string
+	for _, d := range r.disks {
+		head := make([]byte, min(8192, d.Device.Size()))
+		if _, err := d.Device.ReadAt(head, 0); err != nil {
+			continue
+		}
+		l, err := ondisk.FindLabel(head)
+		if err != nil {
+			continue
+		}
+		for _, a := range l.Metadata {
+			if name := peekArea(d, a); name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// peekArea reads the name at the begin of an area's text.
+func peekArea(d lvm.Disk, a ondisk.Area) string {
+	b := make([]byte, ondisk.HeaderSize)
+	if _, err := d.Device.ReadAt(b, int64(a.Offset)); err != nil {
+		return ""
+	}
+	h, err := ondisk.ParseHeader(a.Offset, b)
+	if err != nil || h.Empty() {
+		return ""
+	}
+	pieces, err := h.Pieces(h.Slots[0])
+	if err != nil || len(pieces) == 0 {
+		return ""
+	}
+	b = make([]byte, min(pieces[0].N, ondisk.SectorSize))
+	if _, err := d.Device.ReadAt(b, int64(pieces[0].Offset)); err != nil {
+		return ""
+	}
+	name, _, ok := strings.Cut(string(b), " {")
+	if !ok {
+		return ""
+	}
+	return name
+}
+
+// warnProblems says what is wrong with disks, in lvm2's words where it has some.
+func (r *Run) warnProblems(inv *lvm.Inventory) {
+	for _, g := range inv.Groups() {
+		for _, pv := range g.Members {
+			if pv.Missing() {
+				r.Warn("WARNING: Couldn't find device with uuid %s.", pv.ID)
+			}
+		}
+	}
+	for _, g := range inv.Groups() {
+		for _, pv := range g.Members {
+			if pv.Missing() {
+				r.Warn("WARNING: VG %s is missing PV %s (last written to %s).", g.Name, pv.ID, pv.Disk.Name)
+			}
+		}
+	}
+	for _, p := range inv.Problems() {
+		if errors.Is(p, lvm.ErrMissing) {
+			continue
+		}
+		r.Warn("WARNING: %s", p.Error())
+	}
+}
+
+// Disk returns the disk that a name means, if it is one of those that the command may use.
+func (r *Run) Disk(name string) (lvm.Disk, bool) {
+	for _, d := range r.disks {
+		if d.Name == name {
+			return d, true
+		}
+	}
+	for _, d := range r.disks {
+		if devices.Same(d.Name, name) {
+			return d, true
+		}
+	}
+	return lvm.Disk{}, false
+}
+
+// NoDisk says why a name is not that of a usable disk.
+func (r *Run) NoDisk(name string) error {
+	if _, err := os.Stat(name); err == nil && r.source != "" {
+		return r.Failed("Cannot use %s: device is not in %s", name, r.source)
+	}
+	return r.Failed("Cannot use %s: device not found", name)
+}
+
+// Open opens a group for changes, unless the command only tests.
+func (r *Run) Open(inv *lvm.Inventory, name string, allow lvm.Allow) (*lvm.Group, error) {
+	return r.openWith(inv, name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: allow, SystemIDs: r.SystemIDs(), Stamp: r.Stamp, Redo: r.RedoOptions()})
+}
+
+// RedoOptions are for groups that keep a redo log: what is pending stays there for the next command.
+func (r *Run) RedoOptions() lvm.RedoOptions { return lvm.RedoOptions{KeepPending: true} }
+
+// Held returns the group of that name that the run has open, nil if there is none.
+func (r *Run) Held(name string) *lvm.Group {
+	for _, g := range r.groups {
+		if g.VG().Name() == name {
+			return g
+		}
+	}
+	return nil
+}
+
+// OpenReadOnly opens a group to look at it.
+func (r *Run) OpenReadOnly(inv *lvm.Inventory, name string, allow lvm.Allow) (*lvm.Group, error) {
+	return r.openWith(inv, name, lvm.OpenOptions{Allow: allow, SystemIDs: r.SystemIDs()})
+}
+
+func (r *Run) openWith(inv *lvm.Inventory, name string, o lvm.OpenOptions) (*lvm.Group, error) {
+	if r.kept != nil && inv == r.kept.inv && o.Mode == lvm.ReadWrite {
+		return r.kept.open(inv, name, o)
+	}
+	g, err := inv.Open(name, o)
+	if err != nil {
+		return nil, err
+	}
+	r.groups = append(r.groups, g)
+	return g, nil
+}
+
+// SystemIDs are the names under which this machine owns groups. lvm2 has none unless lvm.conf says so.
+func (r *Run) SystemIDs() []string {
+	if id := r.Getenv("MLVM_SYSTEM_ID"); id != "" {
+		return []string{id}
+	}
+	return nil
+}
+
+// Env is what requests take from the machine.
+func (r *Run) Env() metadata.Env {
+	return metadata.Env{Rand: rand.Reader, Now: time.Now().Unix(), Host: host()}
+}
+
+func host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// Stamp says who writes, when and why.
+func (r *Run) Stamp() metadata.Stamp {
+	s := metadata.Stamp{
+		Generator: Version, Description: "Write from " + r.CommandLine() + ".",
+		Host: host(), Time: time.Now().Unix(),
+	}
+	if ids := r.SystemIDs(); len(ids) > 0 {
+		s.SystemID = ids[0]
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		s.System = strings.Join([]string{
+			unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Release[:]),
+			unix.ByteSliceToString(u.Version[:]), unix.ByteSliceToString(u.Machine[:]),
+		}, " ")
+	}
+	return s
+}
+
+// Commit makes a change, with an archive of what was before and a backup of what is then. With --test nothing happens.
+func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op metadata.Operation, join ...*lvm.PhysicalVolume) error {
+	if r.Test() {
+		return nil
+	}
+	if r.kept != nil {
+		defer r.kept.note(g)
+	}
+	logged := g.Armed()
+	if !logged {
+		// What goes into a redo log is not archived: a file of the whole group would cost far more than the change. It
+		// is when the log is folded.
+		if err := r.Archive(g.VG()); err != nil {
+			return err
+		}
+	}
+	known := len(g.Warnings)
+	if err := g.Commit(ctx, after, op, join...); err != nil {
+		return err
+	}
+	for _, w := range g.Warnings[known:] {
+		r.Warn("WARNING: %v", w)
+	}
+	if !logged || !g.Armed() {
+		r.Backup(g.VG())
+	}
+	return nil
+}
+
+// Archive keeps a group's state before a change. A group that is not archived is not changed, as with lvm2.
+func (r *Run) Archive(vg *metadata.VG) error {
+	if !r.keeps() {
+		return nil
+	}
+	if err := r.Store().Archive(vg, r.CommandLine(), r.Stamp()); err != nil {
+		return fmt.Errorf("%w; make room for archives, name another place with MLVM_SYSTEM_DIR, or use --autobackup n", err)
+	}
+	return nil
+}
+
+// Backup keeps a group's state after a change. The change is made; what goes wrong now is only said.
+func (r *Run) Backup(vg *metadata.VG) {
+	if !r.keeps() {
+		return
+	}
+	if err := r.Store().Backup(vg, r.CommandLine(), r.Stamp()); err != nil {
+		r.Warn("Backup of volume group %s metadata failed.", vg.Name())
+		r.Warn("%v", err)
+	}
+}
+
+func (r *Run) keeps() bool { return r.Yes("autobackup", true) && !r.Test() }
+
+// Store is where backups and archives are.
+func (r *Run) Store() backup.Store { return backup.Dirs(r.Getenv) }
+
+// Hold closes a group at the end of the run.
+func (r *Run) Hold(g *lvm.Group) { r.groups = append(r.groups, g) }
+
+// Where makes disks with ranges of extents, as users write them, the names that the metadata know: "./a.img:0-9" may be
+// "a.img:0-9". Tags stay as they are.
+func (r *Run) Where(operands []string) []string {
+	var list []string
+	for _, o := range operands {
+		name, ranges := o, ""
+		if d, ok := r.Disk(o); ok {
+			name = d.Name
+		} else if head, tail, found := strings.Cut(o, ":"); found {
+			name, ranges = head, ":"+tail
+			if d, ok := r.Disk(head); ok {
+				name = d.Name
+			}
+		}
+		list = append(list, name+ranges)
+	}
+	return list
+}
+
+// Around does something to a group that Commit alone does not: with an archive before and a backup after, and with
+// --test not at all.
+func (r *Run) Around(g *lvm.Group, do func() error) error {
+	if r.Test() {
+		return nil
+	}
+	if err := r.Archive(g.VG()); err != nil {
+		return err
+	}
+	known := len(g.Warnings)
+	if err := do(); err != nil {
+		return err
+	}
+	for _, w := range g.Warnings[known:] {
+		r.Warn("WARNING: %v", w)
+	}
+	r.Backup(g.VG())
+	return nil
+}
