@@ -9,9 +9,9 @@ export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
-# Tests against lvm2, a kernel's device-mapper, NBD's own tools.
-PEERS := ./tests/lvm/...
-QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm)
+# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore daemons of others.
+PEERS := ./tests/lvm/... ./tests/xenstore/...
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 SOAK ?= 30m

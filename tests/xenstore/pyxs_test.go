@@ -40,7 +40,7 @@ func pyxs(t *testing.T, p *peers.Peers, socket string) []string {
 	if err := os.WriteFile(filepath.Join(plugin, "privileged.py"), []byte(privileged), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // now and then Python does not end
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // now and then Python does not end
 	defer cancel()
 	c := exec.CommandContext(ctx, python, "-m", "pytest", "-p", "privileged", "-p", "no:cacheprovider", "-v", "tests")
 	c.Dir = dir
