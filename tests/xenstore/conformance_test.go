@@ -20,7 +20,7 @@ func others(t testing.TB) *peers.Peers {
 	}
 	p, err := peers.Find()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	return p
 }
@@ -104,7 +104,7 @@ func TestScriptsOnOxenstored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, err := p.StartOCaml(host(t))
 			if err != nil {
-				t.Skip(err)
+				t.Fatal(err)
 			}
 			defer d.Kill()
 			steps, err := storetest.Load(name)

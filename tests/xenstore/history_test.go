@@ -14,7 +14,7 @@ import (
 // A daemon with --history: git fsck is clean, HEAD is the tree.
 func TestHistory(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git")
+		t.Fatal("no git")
 	}
 	h := host(t)
 	repo := filepath.Join(h.Dir, "history")

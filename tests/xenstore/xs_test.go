@@ -69,7 +69,7 @@ func TestXsIsLikeTheTools(t *testing.T) {
 
 func TestXsHistory(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git")
+		t.Fatal("no git")
 	}
 	xs := xsProgram(t)
 	h := host(t)
