@@ -1,0 +1,259 @@
+package store
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// fan is the most entries of one branch of a B+tree.
+const fan = 32
+
+// kids is the children of a node: a persistent B+tree by name. A nil *kids has none.
+type kids struct {
+	root  *branch
+	count int
+	bytes int                    // of the names with a NUL each, as DIRECTORY lists them
+	list  atomic.Pointer[string] // the names in the order of creation, once somebody asked; shared by versions with the same names
+}
+
+// branch is a leaf with nodes, or an inner one with branches. Never empty.
+type branch struct {
+	min   string // the first name
+	nodes []*Node
+	subs  []*branch
+}
+
+func leaf(nodes []*Node) *branch { return &branch{min: nodes[0].name, nodes: nodes} }
+
+func inner(subs []*branch) *branch { return &branch{min: subs[0].min, subs: subs} }
+
+func (b *branch) len() int { return len(b.nodes) + len(b.subs) }
+
+// sub is the index of the branch where a name is, if it is.
+func (b *branch) sub(name string) int {
+	lo, hi := 1, len(b.subs) // the last one whose first name is not after name, at least the first one
+	for lo < hi {
+		m := int(uint(lo+hi) / 2)
+		if b.subs[m].min <= name {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	return lo - 1
+}
+
+// search finds the place of a name in a leaf.
+func (b *branch) search(name string) (int, bool) {
+	lo, hi := 0, len(b.nodes)
+	for lo < hi {
+		m := int(uint(lo+hi) / 2)
+		switch c := strings.Compare(b.nodes[m].name, name); {
+		case c == 0:
+			return m, true
+		case c < 0:
+			lo = m + 1
+		default:
+			hi = m
+		}
+	}
+	return lo, false
+}
+
+func (k *kids) find(name string) *Node {
+	if k == nil {
+		return nil
+	}
+	b := k.root
+	for b.subs != nil {
+		b = b.subs[b.sub(name)]
+	}
+	if i, ok := b.search(name); ok {
+		return b.nodes[i]
+	}
+	return nil
+}
+
+// with is k with a node put in or replaced.
+func (k *kids) with(n *Node) *kids {
+	if k == nil {
+		return &kids{root: leaf([]*Node{n}), count: 1, bytes: len(n.name) + 1}
+	}
+	left, right, added := k.root.with(n)
+	c := &kids{root: left, count: k.count, bytes: k.bytes}
+	if right != nil {
+		c.root = inner([]*branch{left, right})
+	}
+	if added {
+		c.count++
+		c.bytes += len(n.name) + 1
+	} else {
+		c.list.Store(k.list.Load())
+	}
+	return c
+}
+
+// with returns two branches if one does not hold them all.
+func (b *branch) with(n *Node) (left, right *branch, added bool) {
+	if b.subs == nil {
+		i, found := b.search(n.name)
+		if found {
+			nodes := slices.Clone(b.nodes)
+			nodes[i] = n
+			return leaf(nodes), nil, false
+		}
+		nodes := insert(b.nodes, i, n)
+		if len(nodes) <= fan {
+			return leaf(nodes), nil, true
+		}
+		m := cut(i, len(nodes))
+		return leaf(slices.Clone(nodes[:m])), leaf(slices.Clone(nodes[m:])), true
+	}
+	i := b.sub(n.name)
+	left, right, added = b.subs[i].with(n)
+	if right == nil {
+		subs := slices.Clone(b.subs)
+		subs[i] = left
+		return inner(subs), nil, added
+	}
+	subs := insert(b.subs, i+1, right)
+	subs[i] = left
+	if len(subs) <= fan {
+		return inner(subs), nil, added
+	}
+	m := cut(i+1, len(subs))
+	return inner(slices.Clone(subs[:m])), inner(slices.Clone(subs[m:])), added
+}
+
+// cut is where to split a full branch: in the middle, or near the end where names come in their order, so that
+// branches stay full.
+func cut(at, n int) int {
+	if at == n-1 {
+		return n - 2
+	}
+	return n / 2
+}
+
+func insert[T any](s []T, i int, x T) []T {
+	c := make([]T, len(s)+1)
+	copy(c, s[:i])
+	c[i] = x
+	copy(c[i+1:], s[i:])
+	return c
+}
+
+// without is k without a node; k itself if there is none of that name.
+func (k *kids) without(name string) *kids {
+	if k == nil {
+		return nil
+	}
+	root, gone := k.root.without(name)
+	if !gone {
+		return k
+	}
+	if root == nil {
+		return nil
+	}
+	for len(root.subs) == 1 {
+		root = root.subs[0]
+	}
+	return &kids{root: root, count: k.count - 1, bytes: k.bytes - len(name) - 1}
+}
+
+func (b *branch) without(name string) (*branch, bool) {
+	if b.subs == nil {
+		i, found := b.search(name)
+		if !found {
+			return b, false
+		}
+		if len(b.nodes) == 1 {
+			return nil, true
+		}
+		return leaf(slices.Concat(b.nodes[:i], b.nodes[i+1:])), true
+	}
+	i := b.sub(name)
+	s, gone := b.subs[i].without(name)
+	switch {
+	case !gone:
+		return b, false
+	case s == nil && len(b.subs) == 1:
+		return nil, true
+	case s == nil:
+		return inner(slices.Concat(b.subs[:i], b.subs[i+1:])), true
+	}
+	subs := slices.Clone(b.subs)
+	subs[i] = s
+	// A branch that became small joins a neighbour, so that a tree that shrinks becomes shallow again.
+	if s.len() < fan/4 && len(subs) > 1 {
+		j := max(i-1, 0)
+		if l, r := subs[j], subs[j+1]; l.len()+r.len() <= fan*3/4 {
+			if l.subs == nil {
+				subs[j] = leaf(slices.Concat(l.nodes, r.nodes))
+			} else {
+				subs[j] = inner(slices.Concat(l.subs, r.subs))
+			}
+			subs = slices.Delete(subs, j+1, j+2)
+		}
+	}
+	return inner(subs), true
+}
+
+// each calls f with each node, by name, until it returns false.
+func (k *kids) each(f func(*Node) bool) {
+	if k != nil {
+		k.root.each(f)
+	}
+}
+
+func (b *branch) each(f func(*Node) bool) bool {
+	for _, n := range b.nodes {
+		if !f(n) {
+			return false
+		}
+	}
+	for _, s := range b.subs {
+		if !s.each(f) {
+			return false
+		}
+	}
+	return true
+}
+
+// created returns the nodes in the order of their creation.
+func (k *kids) created() []*Node {
+	if k == nil {
+		return nil
+	}
+	nodes := make([]*Node, 0, k.count)
+	k.each(func(n *Node) bool {
+		nodes = append(nodes, n)
+		return true
+	})
+	slices.SortFunc(nodes, func(a, b *Node) int {
+		if a.born < b.born {
+			return -1
+		}
+		return 1
+	})
+	return nodes
+}
+
+// names is what DIRECTORY answers: each name with a NUL, in the order of creation.
+func (k *kids) names() string {
+	if k == nil {
+		return ""
+	}
+	if l := k.list.Load(); l != nil {
+		return *l
+	}
+	var b strings.Builder
+	b.Grow(k.bytes)
+	for _, n := range k.created() {
+		b.WriteString(n.name)
+		b.WriteByte(0)
+	}
+	l := b.String()
+	k.list.Store(&l)
+	return l
+}
