@@ -30,7 +30,7 @@ var soft = []quota{
 	{"memory", "Total Xenstore memory per domain (warning level)", func(l *store.Limits) *int { return &l.SoftMemory }},
 }
 
-// helpText is what "help" answers: xenstored's commands, and ours.
+// helpText is what "help" answers, as xenstored: its commands.
 const helpText = "check\t\n" +
 	"log\ton|off\n" +
 	"live-update\t[-c <cmdline>] [-F] [-t <timeout>] <file>\n    Default timeout is 60 seconds.\n" +
@@ -39,8 +39,7 @@ const helpText = "check\t\n" +
 	"print\t<string>\n" +
 	"quota\t[set <name> <val>|<domid>]\n" +
 	"quota-soft\t[set <name> <val>]\n" +
-	"help\t\n" +
-	"stats\t\n"
+	"help\t\n"
 
 // control carries out a CONTROL command: what concerns limits and the store here, the rest by the host.
 func (c *Core) control(conn *Conn, h xs.Header, b []byte) answer {

@@ -22,9 +22,10 @@ type Daemon struct {
 	Name string
 	Cmd  *exec.Cmd
 
-	out  bytes.Buffer
-	done chan struct{}
-	err  error
+	out    bytes.Buffer
+	done   chan struct{}
+	err    error
+	killed bool
 }
 
 // StartC starts xenstored, OCaml's oxenstored by StartOCaml, with further arguments.
@@ -83,6 +84,7 @@ func Start(name string, h *Host, c *exec.Cmd) (*Daemon, error) {
 
 // Kill ends the daemon at once, and waits.
 func (d *Daemon) Kill() {
+	d.killed = true
 	_ = d.Cmd.Process.Signal(syscall.SIGKILL)
 	<-d.done
 }
@@ -94,7 +96,7 @@ func (d *Daemon) Output() string { return d.out.String() }
 func (d *Daemon) Ended() (bool, error) {
 	select {
 	case <-d.done:
-		return true, d.err
+		return !d.killed, d.err
 	default:
 		return false, nil
 	}
