@@ -391,13 +391,16 @@ func (d *Daemon) activate(r *domainRing) {
 
 // settle makes what was done last, then lets it be seen.
 func (d *Daemon) settle() {
+	crashPoint()
 	d.keep()
 	if d.failure != nil {
 		return
 	}
+	crashPoint()
 	ready := d.core.Ready()
 	for _, r := range d.active {
 		d.flushRing(r)
+		crashPoint()
 	}
 	blocked := d.blocked
 	d.blocked = d.blocked[len(d.blocked):]
@@ -415,6 +418,7 @@ func (d *Daemon) settle() {
 		}
 	}
 	d.stepUpdate()
+	crashPoint()
 }
 
 // keep writes the journal.
