@@ -20,7 +20,6 @@ import (
 	"morgana/unikernel"
 	"morgana/xenstore/daemon"
 	"morgana/xenstore/daemon/command"
-	"morgana/xenstore/daemon/stub"
 	"morgana/xenstore/journal"
 )
 
@@ -52,7 +51,7 @@ func serve(args []string) error {
 	if cfg.Storage, err = journal.NewArena(mem); err != nil {
 		return err
 	}
-	machine, err := stub.Open(port)
+	machine, err := openMachine(port)
 	if err != nil {
 		return err
 	}

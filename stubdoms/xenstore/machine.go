@@ -1,6 +1,4 @@
-// Package stub is the machine of a xenstore service that runs in a domain of its own, as Xen's init-xenstore-domain
-// starts it. The rings of all domains, dom0's too, are their grants 1.
-package stub
+package main
 
 import (
 	"errors"
@@ -13,27 +11,27 @@ import (
 	"morgana/xenstore/server"
 )
 
-// Machine implements daemon.Machine.
-type Machine struct {
+// machine is Xen as a domain sees it that serves xenstore. The rings of all domains, dom0's too, are their grants 1.
+type machine struct {
 	*devxen.Channels
 	maps *devxen.Maps
 	dom0 xen.Port
 	open map[*byte]xen.Mapping
 }
 
-var _ daemon.Machine = (*Machine)(nil)
+var _ daemon.Machine = (*machine)(nil)
 
-// Open opens the devices. The port is the one that dom0's kernel made.
-func Open(dom0 xen.Port) (*Machine, error) {
+// openMachine opens the devices. The port is the one that dom0's kernel made.
+func openMachine(dom0 xen.Port) (*machine, error) {
 	c, err := devxen.OpenChannels()
 	if err != nil {
 		return nil, err
 	}
-	return &Machine{Channels: c, maps: devxen.NewMaps(), dom0: dom0, open: make(map[*byte]xen.Mapping)}, nil
+	return &machine{Channels: c, maps: devxen.NewMaps(), dom0: dom0, open: make(map[*byte]xen.Mapping)}, nil
 }
 
 // Map implements daemon.Machine.
-func (m *Machine) Map(d xen.DomID) ([]byte, error) {
+func (m *machine) Map(d xen.DomID) ([]byte, error) {
 	g, err := m.maps.Map(d, []xen.GrantRef{xen.GrantXenstore}, xen.ReadWrite)
 	if err != nil {
 		return nil, err
@@ -44,7 +42,7 @@ func (m *Machine) Map(d xen.DomID) ([]byte, error) {
 }
 
 // Unmap implements daemon.Machine.
-func (m *Machine) Unmap(d xen.DomID, page []byte) error {
+func (m *machine) Unmap(d xen.DomID, page []byte) error {
 	g := m.open[&page[0]]
 	if g == nil {
 		return fmt.Errorf("the page of domain %d is not mapped", d)
@@ -54,7 +52,7 @@ func (m *Machine) Unmap(d xen.DomID, page []byte) error {
 }
 
 // State implements daemon.Machine.
-func (m *Machine) State(d xen.DomID) server.DomainState {
+func (m *machine) State(d xen.DomID) server.DomainState {
 	if d == 0 {
 		return server.Running
 	}
@@ -70,7 +68,7 @@ func (m *Machine) State(d xen.DomID) server.DomainState {
 }
 
 // Dom0Port implements daemon.Machine.
-func (m *Machine) Dom0Port() (xen.Port, error) { return m.dom0, nil }
+func (m *machine) Dom0Port() (xen.Port, error) { return m.dom0, nil }
 
 // Close closes the devices.
-func (m *Machine) Close() error { return errors.Join(m.maps.Close(), m.Channels.Close()) }
+func (m *machine) Close() error { return errors.Join(m.maps.Close(), m.Channels.Close()) }
