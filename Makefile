@@ -19,7 +19,7 @@ BENCHTIME ?= 100ms
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup:
@@ -78,6 +78,10 @@ lint: ## gofumpt, go vet, staticcheck
 bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; then Go's benchmarks
 	./build/stubdom bench --runs $(BENCHRUNS) build/stubdoms/hello.elf
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(QUICK)
+
+.PHONY: bench-xenstore
+bench-xenstore: setup ## our xenstore daemon beside xenstored (C) and oxenstored (OCaml), about two minutes
+	$(GO) run ./tests/xenstore/xsbench
 
 .PHONY: cover
 cover: ## test coverage of the quick tests

@@ -5,14 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"morgana/tests/xenstore/peers"
 	"morgana/xen"
+	"morgana/xen/ring"
 	"morgana/xen/wire/xs"
 	"morgana/xenstore"
 )
@@ -266,5 +272,125 @@ func TestKill(t *testing.T) {
 	}
 	if v, err := c.Read(ctx, xs.DomainPath(guests+1)+"/long"); err != nil || len(v) != 1500 {
 		t.Errorf("long: %d bytes, %v", len(v), err)
+	}
+}
+
+// Without --no-fork the daemon goes into the background, as an init script wants: it returns when it serves, with its
+// number in the pid file; a second one refuses.
+func TestBackground(t *testing.T) {
+	h := host(t)
+	file, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pidFile := filepath.Join(h.Dir, "pid")
+	start := func() ([]byte, error) {
+		c := exec.Command(file, "--pid-file", pidFile)
+		run := filepath.Join(h.Dir, "run")
+		c.Env = append(os.Environ(), "FAKEXEN="+h.Dir, "XENSTORED_RUNDIR="+run, "XENSTORED_PATH="+h.Socket())
+		return c.CombinedOutput()
+	}
+	if out, err := start(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx := within(t, 10*time.Second)
+	if _, err := dial(t, ctx, h).List(ctx, "/"); err != nil {
+		t.Error(err)
+	}
+	if out, err := start(); err == nil || !strings.Contains(string(out), "runs already") {
+		t.Errorf("a second daemon: %v, %s", err, out)
+	}
+	if _, err := dial(t, ctx, h).List(ctx, "/"); err != nil {
+		t.Errorf("after a second one: %v", err)
+	}
+}
+
+// Hostile guests lose their own connections, and dom0 does not notice.
+func TestHostileGuests(t *testing.T) {
+	h := host(t)
+	startOurs(t, h)
+	ctx := within(t, 30*time.Second)
+	c := dial(t, ctx, h)
+	word := func(page []byte, off int) *atomic.Uint32 {
+		w, err := ring.Word(page, off)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	for i, attack := range []struct {
+		name   string
+		do     func(page []byte)
+		reason uint32 // 0: it is not cut off
+	}{
+		{"requests beyond the ring", func(p []byte) { word(p, xs.RingReqProd).Store(5000) }, xs.RingErrorIndex},
+		{"requests behind", func(p []byte) { word(p, xs.RingReqProd).Store(^uint32(0)) }, xs.RingErrorIndex},
+		{"a long message", func(p []byte) {
+			copy(p[xs.RingReq:], xs.AppendHeader(nil, xs.Header{Op: xs.Write, Len: 5000}))
+			word(p, xs.RingReqProd).Store(xs.HeaderSize)
+		}, xs.RingErrorProto},
+		{"replies beyond the ring", func(p []byte) {
+			copy(p[xs.RingReq:], xs.AppendMessage(nil, xs.Header{Op: xs.Read}, []byte("x\x00")))
+			word(p, xs.RingRspCons).Store(77)
+			word(p, xs.RingReqProd).Store(xs.HeaderSize + 2)
+		}, xs.RingErrorIndex},
+		{"it asks for a fresh start", func(p []byte) {
+			word(p, xs.RingReqProd).Store(9999)
+			word(p, xs.RingConn).Store(1)
+		}, 0},
+	} {
+		d := xen.DomID(30 + i)
+		newGuest(t, ctx, c, h, d)
+		g, err := h.Guest(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		attack.do(g.Page)
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if err := g.Notify(); err != nil {
+				t.Fatal(err)
+			}
+			if attack.reason != 0 && word(g.Page, xs.RingError).Load() == attack.reason {
+				break
+			}
+			if attack.reason == 0 && word(g.Page, xs.RingConn).Load() == 0 && word(g.Page, xs.RingReqProd).Load() == 0 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Errorf("%s: error %d", attack.name, word(g.Page, xs.RingError).Load())
+				break
+			}
+		}
+		g.Close()
+		if err := c.Write(ctx, "/alive", attack.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A bad guest's death is still told.
+	w, err := c.Watch(ctx, xs.ReleaseDomain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Next(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(h.Destroy(30), h.Exception()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Next(ctx); err != nil {
+		t.Error(err)
 	}
 }

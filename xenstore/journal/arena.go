@@ -119,19 +119,12 @@ func (a *Arena) free(keep func(kind int, n uint64) bool) {
 	}
 }
 
-// Log implements Storage.
-func (a *Arena) Log(n uint64, size int) ([]byte, error) {
+// Log implements Storage. A log is a sixteenth of the arena at most.
+func (a *Arena) Log(n uint64, size int) (Log, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if size == 0 {
-		at := a.find(n, true)
-		if at == nil || at[len(at)-1]-at[0] != len(at)-1 {
-			return nil, fmt.Errorf("journal: log %d is damaged", n)
-		}
-		return a.bytes(at[0], len(at)), nil
-	}
 	a.free(func(kind int, m uint64) bool { return kind != blockLog || m != n })
-	want := min((size+arenaBlock-1)/arenaBlock, a.count/8)
+	want := max(min((size+arenaBlock-1)/arenaBlock, a.count/16), 1)
 	for ; want > 0; want /= 2 {
 		run := 0
 		for i := range a.count {
@@ -147,11 +140,42 @@ func (a *Arena) Log(n uint64, size int) ([]byte, error) {
 			for k := range want {
 				a.set(first+k, blockLog, k, n)
 			}
-			return a.bytes(first, want), nil
+			return arenaLog(a.bytes(first, want)), nil
 		}
 	}
 	return nil, fmt.Errorf("journal: log %d: %w", n, ErrNoRoom)
 }
+
+// ReadLog implements Storage.
+func (a *Arena) ReadLog(n uint64) ([]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := a.find(n, true)
+	if len(at) == 0 || at[len(at)-1]-at[0] != len(at)-1 {
+		return nil, fmt.Errorf("journal: log %d is damaged", n)
+	}
+	return a.bytes(at[0], len(at)), nil
+}
+
+// arenaLog is the memory of a log.
+type arenaLog []byte
+
+// Size is how much there is room for.
+func (l arenaLog) Size() int { return len(l) }
+
+// WriteAt implements Log. The first word, without which there is no frame, goes last.
+func (l arenaLog) WriteAt(b []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(l)) || len(b) > len(l)-int(off) {
+		return 0, ErrFull
+	}
+	head := min(4, len(b))
+	copy(l[int(off)+head:], b[head:])
+	copy(l[off:], b[:head])
+	return len(b), nil
+}
+
+// Close implements Log.
+func (arenaLog) Close() error { return nil }
 
 // Write implements Storage.
 func (a *Arena) Write(n uint64) (io.WriteCloser, error) {

@@ -7,23 +7,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 )
 
 // Dir keeps logs and snapshots as files of a directory, best of a tmpfs.
-type Dir struct {
-	path string
-	mu   sync.Mutex
-	maps map[uint64][]byte
-}
+type Dir struct{ path string }
 
 // OpenDir makes the directory if there is none.
 func OpenDir(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	return &Dir{path: path, maps: make(map[uint64][]byte)}, nil
+	return &Dir{path}, nil
 }
 
 func (d *Dir) file(kind string, n uint64) string {
@@ -48,36 +43,50 @@ func (d *Dir) List() (logs, snapshots []uint64, err error) {
 }
 
 // Log implements Storage.
-func (d *Dir) Log(n uint64, size int) ([]byte, error) {
-	flags := os.O_RDWR
-	if size > 0 {
-		flags |= os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(d.file("log", n), flags, 0o600)
+func (d *Dir) Log(n uint64, size int) (Log, error) {
+	f, err := os.OpenFile(d.file("log", n), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if size > 0 {
-		if err := f.Truncate(int64(size)); err != nil {
-			return nil, err
-		}
-	} else {
-		fi, err := f.Stat()
-		if err != nil || fi.Size() == 0 {
-			return nil, err
-		}
-		size = int(fi.Size())
+	if err := f.Truncate(int64(size)); err != nil {
+		return nil, err
 	}
 	b, err := syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.maps[n] = b
-	return b, nil
+	return &mappedLog{mem: b}, nil
 }
+
+// mappedLog is a file in memory: to write is to copy. Pages that are full are given back, so that they do not count for
+// the process; the file keeps them.
+type mappedLog struct {
+	mem   []byte
+	given int // bytes from the beginning
+}
+
+// giveBack is how many bytes may be held at a time.
+const giveBack = 256 << 10
+
+func (l *mappedLog) WriteAt(b []byte, off int64) (int, error) {
+	if int(off)+len(b) > len(l.mem) {
+		return 0, io.ErrShortWrite
+	}
+	copy(l.mem[off:], b)
+	if full := int(off) &^ (giveBack - 1); full > l.given {
+		if err := syscall.Madvise(l.mem[l.given:full], syscall.MADV_DONTNEED); err != nil {
+			return len(b), err
+		}
+		l.given = full
+	}
+	return len(b), nil
+}
+
+func (l *mappedLog) Close() error { return syscall.Munmap(l.mem) }
+
+// ReadLog implements Storage.
+func (d *Dir) ReadLog(n uint64) ([]byte, error) { return os.ReadFile(d.file("log", n)) }
 
 // Write implements Storage.
 func (d *Dir) Write(n uint64) (io.WriteCloser, error) {
@@ -93,14 +102,8 @@ func (d *Dir) Remove(n uint64) error {
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, l := range logs {
 		if l < n {
-			if b := d.maps[l]; b != nil {
-				err = errors.Join(err, syscall.Munmap(b))
-				delete(d.maps, l)
-			}
 			err = errors.Join(err, remove(d.file("log", l)))
 		}
 	}

@@ -1,8 +1,7 @@
 // Package journal keeps a service's state where it outlives the process: a snapshot, and a log of what changed since,
 // written before anything is acknowledged. It knows nothing of what the records mean.
 //
-// A log is memory that somebody else keeps (a mapped file, pages outside of a unikernel's heap), so that to append is to
-// copy. Each append is a frame with a checksum: one that the process died over is as if it had not begun. When a log is
+// A log is memory that somebody else keeps: a file of a tmpfs, pages outside of a unikernel's heap. Each append is a frame with a checksum: one that the process died over is as if it had not begun. When a log is
 // full a new one begins, with a snapshot that is written meanwhile; until that is complete, the old snapshot and the
 // logs after it count.
 //

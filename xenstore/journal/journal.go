@@ -14,13 +14,20 @@ import (
 type Storage interface {
 	// List returns the numbers of the logs and of the snapshots that there are.
 	List() (logs, snapshots []uint64, err error)
-	// Log returns the memory of a log: a new one of at least size bytes, zeroed, or with size 0 one that is there.
-	Log(n uint64, size int) ([]byte, error)
+	// Log begins a log of at most size bytes, ReadLog reads one: as far as it was written, or more, zeroed.
+	Log(n uint64, size int) (Log, error)
+	ReadLog(n uint64) ([]byte, error)
 	// Write begins a snapshot, Read reads one.
 	Write(n uint64) (io.WriteCloser, error)
 	Read(n uint64) ([]byte, error)
 	// Remove removes logs and snapshots with numbers below n.
 	Remove(n uint64) error
+}
+
+// Log is what appends are written to, one after the other. One that has a method Size has room for so many bytes only.
+type Log interface {
+	io.WriterAt
+	io.Closer
 }
 
 // ErrFull says that a log has no room for an append: Next makes room.
@@ -38,19 +45,11 @@ func sum(size uint32, n uint64, b []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, h[:]), castagnoli, b)
 }
 
-// putFrame writes a frame; dst has room for it. The length, without which there is no frame, goes last.
-func putFrame(dst []byte, n uint64, b []byte) {
-	copy(dst[frameHeader:], b)
-	binary.LittleEndian.PutUint64(dst[8:], n)
-	binary.LittleEndian.PutUint32(dst[4:], sum(uint32(len(b)), n, b))
-	binary.LittleEndian.PutUint32(dst, uint32(len(b)))
-}
-
 func appendFrame(dst []byte, n uint64, b []byte) []byte {
-	start := len(dst)
-	dst = append(dst, make([]byte, frameHeader+len(b))...)
-	putFrame(dst[start:], n, b)
-	return dst
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(b)))
+	dst = binary.LittleEndian.AppendUint32(dst, sum(uint32(len(b)), n, b))
+	dst = binary.LittleEndian.AppendUint64(dst, n)
+	return append(dst, b...)
 }
 
 // frames calls f with the payload of each frame, up to the first that is not whole. It reports whether the last one was
@@ -101,7 +100,7 @@ func Replay(s Storage, f func(records []byte) error) (bool, error) {
 			if _, ok := slices.BinarySearch(logs, next); !ok {
 				return true, nil
 			}
-			log, err := s.Log(next, 0)
+			log, err := s.ReadLog(next)
 			if err != nil {
 				return false, err
 			}
@@ -113,10 +112,10 @@ func Replay(s Storage, f func(records []byte) error) (bool, error) {
 	return false, nil
 }
 
-// Sizes of logs, in bytes. One is as large as the last snapshot, within these bounds.
+// Sizes of logs, in bytes. One is four times as large as the last snapshot, within these bounds.
 const (
-	logMin = 256 << 10
-	logMax = 8 << 20
+	logMin = 4 << 20
+	logMax = 32 << 20
 )
 
 // Pieces gives a snapshot piece by piece: it appends one to dst and reports whether more follow.
@@ -126,15 +125,17 @@ type Pieces func(dst []byte) ([]byte, bool)
 type Journal struct {
 	storage Storage
 	n       uint64
-	log     []byte
+	log     Log
+	size    int // of the log
 	off     int
+	frame   []byte
 	last    int // bytes of the last snapshot
 
-	wg   sync.WaitGroup
-	mu   sync.Mutex
-	busy bool // a snapshot is being written
-	size int  // of the one that was written
-	err  error
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	busy  bool // a snapshot is being written
+	wrote int  // bytes of the one that was written
+	err   error
 }
 
 // Begin starts a new log after everything that a storage has, and writes a snapshot of the present state; what there was
@@ -160,9 +161,16 @@ func Begin(s Storage, head []byte, more Pieces) (*Journal, error) {
 }
 
 func (j *Journal) open() (err error) {
-	j.log, err = j.storage.Log(j.n, min(max(j.last, logMin), logMax))
-	j.off = 0
-	return err
+	if j.log != nil {
+		err = j.log.Close()
+	}
+	var lerr error
+	j.size, j.off = min(max(4*j.last, logMin), logMax), 0
+	j.log, lerr = j.storage.Log(j.n, j.size)
+	if l, ok := j.log.(interface{ Size() int }); ok {
+		j.size = min(j.size, l.Size())
+	}
+	return errors.Join(err, lerr)
 }
 
 // Append adds records. They are kept when it returns.
@@ -171,17 +179,23 @@ func (j *Journal) Append(records []byte) error {
 		return nil
 	}
 	size := frameHeader + (len(records)+7)&^7
-	if size > len(j.log)-j.off {
+	if size > j.size-j.off {
 		return ErrFull
 	}
-	putFrame(j.log[j.off:], j.n, records)
+	j.frame = appendFrame(j.frame[:0], j.n, records)
+	if _, err := j.log.WriteAt(j.frame, int64(j.off)); err != nil {
+		return err
+	}
 	j.off += size
+	if cap(j.frame) > 1<<18 {
+		j.frame = nil
+	}
 	return nil
 }
 
 // Full reports that Next is due: half of the log is used, and no snapshot is being written.
 func (j *Journal) Full() bool {
-	if j.off < len(j.log)/2 {
+	if j.off < j.size/2 {
 		return false
 	}
 	j.mu.Lock()
@@ -196,8 +210,8 @@ func (j *Journal) Next(head []byte, more Pieces) error {
 	j.mu.Lock()
 	err := j.err
 	j.busy = true
-	if j.size > 0 {
-		j.last = j.size
+	if j.wrote > 0 {
+		j.last = j.wrote
 	}
 	j.mu.Unlock()
 	if err != nil {
@@ -214,7 +228,7 @@ func (j *Journal) Next(head []byte, more Pieces) error {
 			err = j.storage.Remove(n)
 		}
 		j.mu.Lock()
-		j.busy, j.size, j.err = false, size, err
+		j.busy, j.wrote, j.err = false, size, err
 		j.mu.Unlock()
 	})
 	return nil

@@ -30,12 +30,17 @@ func (m *memory) List() (logs, snapshots []uint64, err error) {
 	return logs, snapshots, nil
 }
 
-func (m *memory) Log(n uint64, size int) ([]byte, error) {
-	if size > 0 {
-		m.logs[n] = make([]byte, size)
-	}
-	return m.logs[n], nil
+func (m *memory) Log(n uint64, size int) (Log, error) {
+	m.logs[n] = make([]byte, size)
+	return memoryLog(m.logs[n]), nil
 }
+
+func (m *memory) ReadLog(n uint64) ([]byte, error) { return m.logs[n], nil }
+
+type memoryLog []byte
+
+func (l memoryLog) WriteAt(b []byte, off int64) (int, error) { return copy(l[off:], b), nil }
+func (memoryLog) Close() error                               { return nil }
 
 type nopCloser struct{ io.Writer }
 
@@ -113,13 +118,16 @@ func TestEveryAppendIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := []string{"head", "a", "b"}
+	rotated := 0
 	for i := range 5000 {
+		j.size = min(j.size, 64<<10)
 		rec := fmt.Sprintf("%d:%s", i, bytes.Repeat([]byte("x"), rnd.IntN(300)))
 		err := j.Append([]byte(rec))
 		if errors.Is(err, ErrFull) || err == nil && j.Full() {
 			if err == nil {
 				state = append(state, rec)
 			}
+			rotated++
 			// While the new snapshot is being written only the old one counts.
 			old := m.copy()
 			if got := replayed(t, old); !slices.Equal(got, state) {
@@ -147,6 +155,9 @@ func TestEveryAppendIsKept(t *testing.T) {
 				t.Fatalf("after %d appends: %d records, want %d", i, len(got), len(state))
 			}
 		}
+	}
+	if rotated < 10 {
+		t.Errorf("%d new logs", rotated)
 	}
 }
 
@@ -214,8 +225,9 @@ func TestDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	big := bytes.Repeat([]byte("x"), 300<<10) // the log gives pages back
 	for i := range 3 {
-		if err := j.Append(fmt.Appendf(nil, "r%d", i)); err != nil {
+		if err := j.Append(fmt.Appendf(bytes.Clone(big), "r%d", i)); err != nil {
 			t.Fatal(err)
 		}
 		if i == 1 {
@@ -231,8 +243,8 @@ func TestDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := replayed(t, again); !slices.Equal(got, []string{"head 2", "r2"}) {
-		t.Errorf("%q", got)
+	if got := replayed(t, again); !slices.Equal(got, []string{"head 2", string(big) + "r2"}) {
+		t.Errorf("%d records", len(got))
 	}
 	k, err := Begin(again, []byte("head 3"), pieces(nil))
 	if err != nil {

@@ -122,7 +122,10 @@ func (c *Core) quota(args []string, of []quota) answer {
 			name string
 			n    int
 		}{
-			{"nodes", u.Nodes}, {"watches", d.watches}, {"transactions", txs}, {"outstanding", d.outstanding},
+			{"nodes", u.Nodes},
+			{"watches", d.watches},
+			{"transactions", txs},
+			{"outstanding", d.outstanding},
 			{"memory", u.Bytes + d.memory},
 		} {
 			fmt.Fprintf(&b, "%-16s: %8d\n", v.name, v.n)
@@ -147,10 +150,19 @@ func (c *Core) statsText() string {
 		name string
 		n    uint64
 	}{
-		{"requests", s.Requests}, {"errors", s.Errors}, {"events", s.Events}, {"events-dropped", s.Dropped},
-		{"commits", s.Commits}, {"merges", s.Merges}, {"conflicts", s.Conflicts}, {"penalties", s.Penalties},
-		{"connections", uint64(len(c.conns))}, {"domains", uint64(len(c.domains))}, {"nodes", uint64(nodes)},
-		{"watches", uint64(watches)}, {"transactions", uint64(c.open)},
+		{"requests", s.Requests},
+		{"errors", s.Errors},
+		{"events", s.Events},
+		{"events-dropped", s.Dropped},
+		{"commits", s.Commits},
+		{"merges", s.Merges},
+		{"conflicts", s.Conflicts},
+		{"penalties", s.Penalties},
+		{"connections", uint64(len(c.conns))},
+		{"domains", uint64(len(c.domains))},
+		{"nodes", uint64(nodes)},
+		{"watches", uint64(watches)},
+		{"transactions", uint64(c.open)},
 	} {
 		fmt.Fprintf(&b, "%s %d\n", v.name, v.n)
 	}

@@ -78,3 +78,26 @@ func data1(b []byte) byte {
 	}
 	return b[0]
 }
+
+func BenchmarkCore(b *testing.B) {
+	m := newMachine(b)
+	c := m.Connect()
+	for _, r := range []struct {
+		name string
+		msg  []byte
+	}{
+		{"read", xs.AppendMessage(nil, xs.Header{Op: xs.Read}, []byte("/bench/d1/n1\x00"))},
+		{"write", xs.AppendMessage(nil, xs.Header{Op: xs.Write}, []byte("/bench/d1/n1\x00a value of thirty-three bytes ..."))},
+	} {
+		b.Run(r.name, func(b *testing.B) {
+			b.ReportAllocs()
+			m.Input(c, xs.AppendMessage(nil, xs.Header{Op: xs.Write}, []byte("/bench/d1/n1\x00v")))
+			for b.Loop() {
+				m.Input(c, r.msg)
+				m.TakeLog()
+				m.Ready()
+				m.Sent(c, len(c.Output()))
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"morgana/xen"
 	"morgana/xenstore/migration"
@@ -34,12 +35,13 @@ const (
 type journal struct {
 	buf     []byte
 	root    *store.Node // the tree that the records so far make
+	version uint64      // of that tree
 	touched []*Conn     // whose input or output changed
 }
 
 func (c *Core) startLog() {
 	if c.cfg.Journal {
-		c.log.root = c.store.Root()
+		c.log.root, c.log.version = c.store.Root(), c.store.Version()
 	}
 }
 
@@ -49,7 +51,7 @@ func (c *Core) TakeLog() []byte {
 	if !c.cfg.Journal {
 		return nil
 	}
-	if root := c.store.Root(); root != c.log.root {
+	if root := c.store.Current(); root != c.log.root {
 		for _, e := range store.Diff(c.log.root, root) {
 			if e.Is == nil {
 				c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(e.Path))
@@ -59,6 +61,7 @@ func (c *Core) TakeLog() []byte {
 		}
 		c.log.root = root
 	}
+	c.log.version = c.store.Version()
 	for _, conn := range c.log.touched {
 		conn.touched = false
 		if conn.closed {
@@ -79,6 +82,35 @@ func (c *Core) TakeLog() []byte {
 		c.log.buf = nil
 	}
 	return b
+}
+
+// logChange appends records of a change of the tree, if all before it is logged: cheaper than to compare.
+// before is the version before it.
+// A change that is not logged here is compared later, and so must not have been made in place: whatever makes the versions
+// differ (a commit, the death of a domain) begins a new age of the store.
+func (c *Core) logChange(before uint64, ch *store.Change) {
+	if c.log.version != before || !c.cfg.Journal {
+		return
+	}
+	c.log.root, c.log.version = c.store.Current(), c.store.Version()
+	if ch.Removed != nil {
+		c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(ch.Path))
+		return
+	}
+	if ch.Made != "" && ch.Made != ch.Path {
+		n := c.log.root.Lookup(ch.Made)
+		c.log.buf = migration.AppendNode(c.log.buf, ch.Made, n.Value(), c.valid(n.Perms()))
+		for at := len(ch.Made) + 1; ; at++ {
+			i := strings.IndexByte(ch.Path[at:], '/')
+			if i < 0 {
+				break
+			}
+			n = n.Child(ch.Path[at : at+i])
+			at += i
+			c.log.buf = migration.AppendNode(c.log.buf, ch.Path[:at], n.Value(), c.valid(n.Perms()))
+		}
+	}
+	c.log.buf = migration.AppendNode(c.log.buf, ch.Path, ch.Node.Value(), c.valid(ch.Node.Perms()))
 }
 
 // valid is the entries of permissions as they are to be restored: those about domains that came later are ignored for

@@ -141,12 +141,12 @@ func (c *Core) do(conn *Conn, h xs.Header, b []byte, why **cause) answer {
 	return c.domainRequest(conn, h.Op, b)
 }
 
-// one is the only string of a payload.
+// one is the only string of a payload. It is gone with the request: who keeps it copies it.
 func one(b []byte) (string, xs.Errno) {
 	if i := bytes.IndexByte(b, 0); i < 0 || i != len(b)-1 {
 		return "", xs.EINVAL
 	}
-	return string(b[:len(b)-1]), 0
+	return view(b[:len(b)-1]), 0
 }
 
 // split returns the first n strings of a payload and how many there are; what follows the last NUL does not count.
@@ -219,8 +219,11 @@ func (c *Core) read(conn *Conn, tx *openTx, op xs.Op, b []byte) answer {
 			return fails(e)
 		}
 	}
+	if path = conn.absolute(path); tx != nil {
+		path = strings.Clone(path)
+	}
 	defer c.charge(conn, tx)()
-	n, e := c.store.Read(&conn.actor, tx.inner(), op, conn.absolute(path))
+	n, e := c.store.Read(&conn.actor, tx.inner(), op, path)
 	if e != 0 {
 		return fails(e)
 	}
@@ -278,7 +281,7 @@ func (c *Core) change(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause
 		if i < 0 {
 			return fails(xs.EINVAL)
 		}
-		path, value = string(b[:i]), string(b[i+1:])
+		path, value = view(b[:i]), string(b[i+1:])
 	case xs.SetPerms:
 		if path, perms, e = c.permissions(conn, b); e != 0 {
 			return fails(e)
@@ -292,7 +295,11 @@ func (c *Core) change(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause
 		}
 	}
 	path = conn.absolute(path)
+	if tx != nil || c.cfg.History != nil {
+		path = strings.Clone(path)
+	}
 	defer c.charge(conn, tx)()
+	before := c.store.Version()
 	var (
 		ch  store.Change
 		did = true
@@ -310,6 +317,7 @@ func (c *Core) change(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause
 	if e == 0 && did && tx == nil {
 		*why = conn.cause()
 		c.fire(&ch, *why)
+		c.logChange(before, &ch)
 		c.commit(conn, h.Op, 0, path, 1)
 	}
 	return done(e)
@@ -415,7 +423,6 @@ func (c *Core) end(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause) a
 	case tx.lost:
 		return fails(xs.EAGAIN)
 	}
-	before := c.store.Root()
 	o := c.store.Commit(&conn.actor, tx.Tx)
 	if o.Errno == xs.EAGAIN {
 		c.stats.Conflicts++
@@ -431,7 +438,7 @@ func (c *Core) end(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause) a
 	for i := range o.Changes {
 		c.fire(&o.Changes[i], *why)
 	}
-	if o.Errno == 0 && c.store.Root() != before {
+	if o.Changed {
 		path := ""
 		if len(o.Changes) > 0 {
 			path = o.Changes[0].Path

@@ -157,6 +157,7 @@ func (r *Restorer) Record(t migration.Type, body []byte) error {
 
 func (r *Restorer) conn(c migration.Conn) error {
 	conn := r.conns[c.ID]
+	known := conn != nil
 	switch {
 	case conn == nil && c.Socket:
 		conn = r.core.Connect()
@@ -177,6 +178,9 @@ func (r *Restorer) conn(c migration.Conn) error {
 	if !c.Socket {
 		conn.port = c.Port
 		r.targets[conn] = c.Target
+	}
+	if known {
+		return nil // a journal tells of what it received and is to be sent in records of their own
 	}
 	conn.in = append([]byte(nil), c.In...)
 	if err := conn.out.restore(conn, c.Out, c.Partial, r.core.now+r.core.cfg.EventTimeout); err != nil {
@@ -381,7 +385,7 @@ func (r *Restorer) Finish() *Core {
 		}
 	}
 	if c.cfg.Journal {
-		c.log = journal{root: c.store.Root()}
+		c.log = journal{root: c.store.Root(), version: c.store.Version()}
 		for _, conn := range c.conns {
 			conn.touched = false
 		}

@@ -56,7 +56,7 @@ func (k *kids) all() []*branch {
 	if k == nil {
 		return nil
 	}
-	return []*branch{k.root}
+	return []*branch{&k.root}
 }
 
 // branches compares two rows of branches that hold the same range of names.

@@ -11,7 +11,7 @@ const fan = 32
 
 // kids is the children of a node: a persistent B+tree by name. A nil *kids has none.
 type kids struct {
-	root  *branch
+	root  branch
 	count int
 	bytes int                    // of the names with a NUL each, as DIRECTORY lists them
 	list  atomic.Pointer[string] // the names in the order of creation, once somebody asked; shared by versions with the same names
@@ -24,9 +24,9 @@ type branch struct {
 	subs  []*branch
 }
 
-func leaf(nodes []*Node) *branch { return &branch{min: nodes[0].name, nodes: nodes} }
+func leaf(nodes []*Node) branch { return branch{min: nodes[0].name, nodes: nodes} }
 
-func inner(subs []*branch) *branch { return &branch{min: subs[0].min, subs: subs} }
+func inner(subs []*branch) branch { return branch{min: subs[0].min, subs: subs} }
 
 func (b *branch) len() int { return len(b.nodes) + len(b.subs) }
 
@@ -65,7 +65,7 @@ func (k *kids) find(name string) *Node {
 	if k == nil {
 		return nil
 	}
-	b := k.root
+	b := &k.root
 	for b.subs != nil {
 		b = b.subs[b.sub(name)]
 	}
@@ -82,8 +82,8 @@ func (k *kids) with(n *Node) *kids {
 	}
 	left, right, added := k.root.with(n)
 	c := &kids{root: left, count: k.count, bytes: k.bytes}
-	if right != nil {
-		c.root = inner([]*branch{left, right})
+	if right.len() > 0 {
+		c.root = inner([]*branch{keep(left), keep(right)})
 	}
 	if added {
 		c.count++
@@ -95,36 +95,39 @@ func (k *kids) with(n *Node) *kids {
 }
 
 // with returns two branches if one does not hold them all.
-func (b *branch) with(n *Node) (left, right *branch, added bool) {
+func (b *branch) with(n *Node) (left, right branch, added bool) {
 	if b.subs == nil {
 		i, found := b.search(n.name)
 		if found {
 			nodes := slices.Clone(b.nodes)
 			nodes[i] = n
-			return leaf(nodes), nil, false
+			return leaf(nodes), branch{}, false
 		}
 		nodes := insert(b.nodes, i, n)
 		if len(nodes) <= fan {
-			return leaf(nodes), nil, true
+			return leaf(nodes), branch{}, true
 		}
 		m := cut(i, len(nodes))
 		return leaf(slices.Clone(nodes[:m])), leaf(slices.Clone(nodes[m:])), true
 	}
 	i := b.sub(n.name)
-	left, right, added = b.subs[i].with(n)
-	if right == nil {
+	first, second, added := b.subs[i].with(n)
+	if second.len() == 0 {
 		subs := slices.Clone(b.subs)
-		subs[i] = left
-		return inner(subs), nil, added
+		subs[i] = keep(first)
+		return inner(subs), branch{}, added
 	}
-	subs := insert(b.subs, i+1, right)
-	subs[i] = left
+	subs := insert(b.subs, i+1, keep(second))
+	subs[i] = keep(first)
 	if len(subs) <= fan {
-		return inner(subs), nil, added
+		return inner(subs), branch{}, added
 	}
 	m := cut(i+1, len(subs))
 	return inner(slices.Clone(subs[:m])), inner(slices.Clone(subs[m:])), added
 }
+
+// keep puts a branch where others may point to it.
+func keep(b branch) *branch { return &b }
 
 // cut is where to split a full branch: in the middle, or near the end where names come in their order, so that
 // branches stay full.
@@ -152,23 +155,23 @@ func (k *kids) without(name string) *kids {
 	if !gone {
 		return k
 	}
-	if root == nil {
+	if root.len() == 0 {
 		return nil
 	}
 	for len(root.subs) == 1 {
-		root = root.subs[0]
+		root = *root.subs[0]
 	}
 	return &kids{root: root, count: k.count - 1, bytes: k.bytes - len(name) - 1}
 }
 
-func (b *branch) without(name string) (*branch, bool) {
+func (b *branch) without(name string) (branch, bool) {
 	if b.subs == nil {
 		i, found := b.search(name)
 		if !found {
-			return b, false
+			return branch{}, false
 		}
 		if len(b.nodes) == 1 {
-			return nil, true
+			return branch{}, true
 		}
 		return leaf(slices.Concat(b.nodes[:i], b.nodes[i+1:])), true
 	}
@@ -176,22 +179,22 @@ func (b *branch) without(name string) (*branch, bool) {
 	s, gone := b.subs[i].without(name)
 	switch {
 	case !gone:
-		return b, false
-	case s == nil && len(b.subs) == 1:
-		return nil, true
-	case s == nil:
+		return branch{}, false
+	case s.len() == 0 && len(b.subs) == 1:
+		return branch{}, true
+	case s.len() == 0:
 		return inner(slices.Concat(b.subs[:i], b.subs[i+1:])), true
 	}
 	subs := slices.Clone(b.subs)
-	subs[i] = s
+	subs[i] = keep(s)
 	// A branch that became small joins a neighbour, so that a tree that shrinks becomes shallow again.
 	if s.len() < fan/4 && len(subs) > 1 {
 		j := max(i-1, 0)
 		if l, r := subs[j], subs[j+1]; l.len()+r.len() <= fan*3/4 {
 			if l.subs == nil {
-				subs[j] = leaf(slices.Concat(l.nodes, r.nodes))
+				subs[j] = keep(leaf(slices.Concat(l.nodes, r.nodes)))
 			} else {
-				subs[j] = inner(slices.Concat(l.subs, r.subs))
+				subs[j] = keep(inner(slices.Concat(l.subs, r.subs)))
 			}
 			subs = slices.Delete(subs, j+1, j+2)
 		}

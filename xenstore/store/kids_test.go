@@ -111,7 +111,7 @@ func TestKidsInOrderStayFull(t *testing.T) {
 			walk(s)
 		}
 	}
-	walk(k.root)
+	walk(&k.root)
 	if full*10 < leaves*fan*8 {
 		t.Errorf("%d leaves for %d nodes", leaves, full)
 	}

@@ -7,7 +7,8 @@ import (
 	"morgana/xen"
 )
 
-// Node is a node of the tree with everything below it. It never changes; safe for concurrent use.
+// Node is a node of the tree with everything below it. One that can be reached from a root that Store.Root returned never
+// changes; safe for concurrent use.
 type Node struct {
 	name  string
 	value string
@@ -15,6 +16,7 @@ type Node struct {
 	kids  *kids
 	gen   uint64    // when the node itself or the set of its children changed last
 	born  uint64    // when it was made
+	age   uint64    // the store's, when this version was made; see Store.age
 	by    xen.DomID // who changed it last
 }
 
@@ -140,50 +142,76 @@ func Parent(path string) string {
 // Base is the last component of a path.
 func Base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// spineMax is how deep a tree usually is; deeper ones cost an allocation.
-const spineMax = 24
-
-// replaced is the root n with the existing node at path replaced by leaf, or removed if leaf is nil. Above that node
-// only its parent changes, and only if the set of children does.
-func (n *Node) replaced(path string, leaf *Node, s stamp) *Node {
-	if path == "/" {
-		return leaf
-	}
-	var buf [spineMax]*Node
-	spine := buf[:0]
-	at := n
-	for rest := path[1:]; rest != ""; {
-		spine = append(spine, at)
-		var name string
-		name, rest = next(rest)
-		at = at.kids.find(name)
-	}
-	parent := *spine[len(spine)-1]
-	if leaf == nil {
-		parent.kids = parent.kids.without(Base(path))
-	} else {
-		had := parent.NumChildren()
-		parent.kids = parent.kids.with(leaf)
-		if parent.kids.count == had {
-			return climb(spine[:len(spine)-1], &parent)
+// descend finds the deepest node that exists on the way to path, and what of the path it has not. It appends the nodes on
+// the way, the root first and that node last.
+func (n *Node) descend(spine []*Node, path string) (nodes []*Node, rest string) {
+	spine = append(spine, n)
+	rest = path[1:]
+	for rest != "" {
+		name, more := next(rest)
+		if n = n.kids.find(name); n == nil {
+			break
 		}
+		spine, rest = append(spine, n), more
 	}
-	parent.gen, parent.by = s.gen, s.by
-	return climb(spine[:len(spine)-1], &parent)
+	return spine, rest
 }
 
-// climb puts a new node under the nodes above it, the last of which is its parent.
-func climb(spine []*Node, n *Node) *Node {
+// climb puts a new node under the nodes above it, the last of which is its parent, and returns the new root and the new
+// parent. One that nobody else can see (Store.age) is changed in place, and those above it stay.
+func climb(spine []*Node, n *Node, s stamp) (root, parent *Node) {
 	for i := len(spine) - 1; i >= 0; i-- {
-		up := *spine[i]
+		up := spine[i].mine(s)
 		up.kids = up.kids.with(n)
-		n = &up
+		if parent == nil {
+			parent = up
+		}
+		if up == spine[i] {
+			return spine[0], parent
+		}
+		n = up
 	}
-	return n
+	return n, parent
+}
+
+// mine is a version of the node that may be changed.
+func (n *Node) mine(s stamp) *Node {
+	if s.age != 0 && n.age == s.age {
+		return n
+	}
+	c := *n
+	c.age = s.age
+	return &c
+}
+
+// adopt puts a node that is not there yet under the last of the nodes.
+func adopt(spine []*Node, n *Node, s stamp) (root, parent *Node) {
+	up := spine[len(spine)-1].mine(s)
+	up.kids = up.kids.with(n)
+	return moved(spine, up, s)
+}
+
+// prune removes the last of the nodes.
+func prune(spine []*Node, s stamp) (root, parent *Node) {
+	up := spine[len(spine)-2].mine(s)
+	up.kids = up.kids.without(spine[len(spine)-1].name)
+	return moved(spine[:len(spine)-1], up, s)
+}
+
+// moved ends a change of the set of children of the last of the nodes, whose version is now up.
+func moved(spine []*Node, up *Node, s stamp) (root, parent *Node) {
+	up.gen, up.by = s.gen, s.by
+	last := len(spine) - 1
+	if up == spine[last] {
+		return spine[0], up
+	}
+	root, _ = climb(spine[:last], up, s)
+	return root, up
 }
 
 // stamp says when and by whom a change is made.
 type stamp struct {
 	gen uint64
+	age uint64
 	by  xen.DomID
 }

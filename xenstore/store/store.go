@@ -1,11 +1,13 @@
 package store
 
 import (
+	"strings"
+
 	"morgana/xen"
 	"morgana/xen/wire/xs"
 )
 
-// Store is the tree and who owns how much of it. Not safe for concurrent use; the roots that it had are.
+// Store is the tree and who owns how much of it. Outside of a transaction it keeps no path that it is given. Not safe for concurrent use; the roots that it had are.
 type Store struct {
 	Limits Limits
 
@@ -13,6 +15,12 @@ type Store struct {
 	gen   uint64
 	usage map[xen.DomID]Usage
 	doms  Domains
+	spine []*Node // scratch
+	// age grows whenever somebody gets hold of the root. What was made since is known to the store alone, so a new value
+	// may be put into it in place.
+	age     uint64
+	trial   Node   // scratch
+	version uint64 // counts the trees that the store had
 }
 
 // Domains is what a store asks about domains.
@@ -39,7 +47,7 @@ func (u Usage) add(v Usage) Usage { return Usage{u.Nodes + v.Nodes, u.Bytes + v.
 
 // New makes a store with a root that dom0 owns. Without domains, all exist and have memory.
 func New(l Limits, doms Domains) *Store {
-	s := &Store{Limits: l, usage: make(map[xen.DomID]Usage), doms: doms}
+	s := &Store{Limits: l, usage: make(map[xen.DomID]Usage), doms: doms, age: 1}
 	if doms == nil {
 		s.doms = boundless{}
 	}
@@ -48,8 +56,14 @@ func New(l Limits, doms Domains) *Store {
 	return s
 }
 
-// Root is the tree as it is now.
-func (s *Store) Root() *Node { return s.root }
+// Root is the tree as it is now: a value that never changes.
+func (s *Store) Root() *Node {
+	s.age++
+	return s.root
+}
+
+// Current is the tree for who only looks at it before the next change.
+func (s *Store) Current() *Node { return s.root }
 
 // Generation counts all changes; it never goes back.
 func (s *Store) Generation() uint64 { return s.gen }
@@ -59,6 +73,9 @@ func (s *Store) Advance() uint64 {
 	s.gen++
 	return s.gen
 }
+
+// Version counts the trees that the store had: not what happens within transactions.
+func (s *Store) Version() uint64 { return s.version }
 
 // Usage is what a domain owns now.
 func (s *Store) Usage(d xen.DomID) Usage { return s.usage[d] }
@@ -86,7 +103,16 @@ func (s *Store) swap(t *Tx, path string, old, n *Node) {
 
 func (s *Store) stamp(a *Actor) stamp {
 	s.gen++
-	return stamp{gen: s.gen, by: a.Dom}
+	return stamp{gen: s.gen, age: s.age, by: a.Dom}
+}
+
+// stamp of a view of a transaction has no age: what is made there is never changed in place.
+func (v *view) stamp(a *Actor) stamp {
+	st := v.s.stamp(a)
+	if v.tx != nil {
+		st.age = 0
+	}
+	return st
 }
 
 // Change is something that watches want to know.
@@ -97,6 +123,7 @@ type Change struct {
 	Parent  *Node  // of Node
 	Removed *Node  // the node, if it was removed outside of a transaction: whoever watches something below wants to know
 	Old     *Perms // permissions before the change, if they count too
+	Made    string // the path of the highest node that was made on the way, "" if none was
 }
 
 // view is what a request works on: the store itself, or a transaction's root.
@@ -104,6 +131,8 @@ type view struct {
 	s    *Store
 	tx   *Tx // nil for the store itself
 	root *Node
+	// spine is the nodes on the way to the path that get was last called with, as far as they are there.
+	spine []*Node
 }
 
 func (s *Store) view(t *Tx) view {
@@ -120,6 +149,7 @@ func (v *view) set(root *Node) {
 		v.tx.root = root
 	} else {
 		v.s.root = root
+		v.s.version++
 	}
 }
 
@@ -129,7 +159,9 @@ func (v *view) get(a *Actor, path string, need access) (*Node, xs.Errno) {
 	if !ValidPath(path, v.s.Limits.PathMax) {
 		return nil, xs.EINVAL
 	}
-	n, rest := v.root.nearest(path)
+	spine, rest := v.root.descend(v.s.spine[:0], path)
+	v.spine, v.s.spine = spine, spine
+	n := spine[len(spine)-1]
 	if v.tx != nil && !v.tx.look(a, v, path, rest, n.perms) {
 		return nil, xs.ENOSPC
 	}
@@ -173,16 +205,30 @@ func (v *view) write(a *Actor, path, value string) (c Change, had bool, e xs.Err
 	default:
 		return c, false, e
 	}
-	n := *old
+	n := &v.s.trial
+	*n = *old
 	n.value = value
-	if e := v.fits(a, path, old, &n); e != 0 {
+	if e := v.fits(a, path, old, n); e != 0 {
 		return c, true, v.spoil(e)
 	}
-	st := v.s.stamp(a)
-	n.gen, n.by = st.gen, st.by
-	v.s.swap(v.tx, path, old, &n)
-	v.set(v.root.replaced(path, &n, st))
-	return v.changed(path, &n, nil), true, 0
+	st := v.stamp(a)
+	if st.age != 0 && old.age == st.age {
+		v.s.swap(nil, path, old, n)
+		old.value, old.gen, old.by = value, st.gen, st.by
+		v.s.version++
+		return v.changed(path, old, v.spine[max(len(v.spine)-2, 0)], nil), true, 0
+	}
+	m := *old
+	m.value, m.gen, m.by, m.age = value, st.gen, st.by, st.age
+	return v.replace(path, old, &m, nil, st), true, 0
+}
+
+// replace puts a node in the place of the one that get found.
+func (v *view) replace(path string, old, n *Node, perms *Perms, st stamp) Change {
+	v.s.swap(v.tx, path, old, n)
+	root, parent := climb(v.spine[:len(v.spine)-1], n, st)
+	v.set(root)
+	return v.changed(path, n, parent, perms)
 }
 
 // fits says whether a guest may let a node become this large.
@@ -230,7 +276,11 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 	if v.tx != nil {
 		v.tx.created = true
 	}
-	above, rest := v.root.nearest(path)
+	above := v.spine[len(v.spine)-1]
+	rest := path[1:]
+	for range len(v.spine) - 1 {
+		_, rest = next(rest)
+	}
 	perms := above.perms
 	if !a.Privileged {
 		perms = perms.ownedBy(a.Dom)
@@ -238,16 +288,20 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 	if e := v.room(a, path, rest, value, above, perms); e != 0 {
 		return Change{}, v.spoil(e)
 	}
-	st := v.s.stamp(a)
+	st := v.stamp(a)
 	// From the bottom up: each new node under the next one.
-	var n *Node
+	var n, last, holder *Node // holder is the parent of the last one, if it is new too
 	at := path
 	for {
-		up := Node{name: Base(at), perms: perms, gen: st.gen, born: st.gen, by: st.by}
+		up := Node{name: strings.Clone(Base(at)), perms: perms, gen: st.gen, born: st.gen, age: st.age, by: st.by}
 		if n == nil {
 			up.value = value
+			last = &up
 		} else {
 			up.kids = up.kids.with(n)
+			if n == last {
+				holder = &up
+			}
 		}
 		n = &up
 		v.s.account(v.tx, len(at), n, 1)
@@ -256,12 +310,17 @@ func (v *view) create(a *Actor, path, value string) (Change, xs.Errno) {
 		}
 		at = Parent(at)
 	}
-	// What an entry of permissions is about may be younger than they are; n is in the tree's place now.
-	dir := Parent(at)
-	v.set(v.root.replaced(at, n, st))
-	now := v.root.Lookup(dir)
-	v.s.swap(v.tx, dir, above, now)
-	return v.changed(path, v.root.Lookup(path), nil), 0
+	dir := len(Parent(at))
+	v.s.account(v.tx, dir, above, -1) // before it is changed, maybe in place
+	root, parent := adopt(v.spine, n, st)
+	v.set(root)
+	v.s.account(v.tx, dir, parent, 1)
+	if holder != nil {
+		parent = holder
+	}
+	c := v.changed(path, last, parent, nil)
+	c.Made = at
+	return c, 0
 }
 
 // room says whether a guest may make the missing nodes.
@@ -302,12 +361,12 @@ func (v *view) room(a *Actor, path, rest, value string, above *Node, perms *Perm
 }
 
 // changed notes a change of a node that is there.
-func (v *view) changed(path string, n *Node, old *Perms) Change {
+func (v *view) changed(path string, n, parent *Node, old *Perms) Change {
 	if v.tx != nil {
 		v.tx.fire(path, false)
 		return Change{}
 	}
-	return Change{Path: path, Node: n, Parent: v.root.Lookup(Parent(path)), Old: old}
+	return Change{Path: path, Node: n, Parent: parent, Old: old}
 }
 
 // Remove removes a node with everything below it. gone says that it was there: it is no error if it was not but the
@@ -332,7 +391,9 @@ func (s *Store) Remove(a *Actor, t *Tx, path string) (c Change, gone bool, e xs.
 
 func (v *view) remove(a *Actor, path string, n *Node) Change {
 	dir := Parent(path)
-	above := v.root.Lookup(dir)
+	spine, _ := v.root.descend(v.s.spine[:0], path)
+	v.s.spine = spine
+	above := spine[len(spine)-2]
 	if v.tx == nil {
 		v.s.forget(nil, len(path), n)
 	} else {
@@ -343,10 +404,11 @@ func (v *view) remove(a *Actor, path string, n *Node) Change {
 			v.tx.fire(p, p != path)
 		}
 	}
-	st := v.s.stamp(a)
-	v.set(v.root.replaced(path, nil, st))
-	v.s.swap(v.tx, dir, above, v.root.Lookup(dir))
-	return Change{Path: path, Node: n, Parent: above, Removed: n}
+	v.s.account(v.tx, len(dir), above, -1)
+	root, parent := prune(spine, v.stamp(a))
+	v.set(root)
+	v.s.account(v.tx, len(dir), parent, 1)
+	return Change{Path: path, Node: n, Parent: parent, Removed: n}
 }
 
 // SetPerms sets a node's permissions. Only its owner may, and only who is privileged may give it to another one.
@@ -372,11 +434,9 @@ func (v *view) setPerms(a *Actor, path string, entries []Entry) (Change, xs.Errn
 	if e := v.fits(a, path, old, &n); e != 0 {
 		return Change{}, v.spoil(e)
 	}
-	st := v.s.stamp(a)
-	n.gen, n.by, n.perms.gen = st.gen, st.by, st.gen
-	v.s.swap(v.tx, path, old, &n)
-	v.set(v.root.replaced(path, &n, st))
-	return v.changed(path, &n, old.perms), 0
+	st := v.stamp(a)
+	n.gen, n.by, n.age, n.perms.gen = st.gen, st.by, st.age, st.gen
+	return v.replace(path, old, &n, old.perms, st), 0
 }
 
 // forget accounts for the removal of a node and of all below it.
@@ -394,6 +454,7 @@ func (s *Store) Drop(d xen.DomID, keep bool) []Change {
 	if s.usage[d].Nodes == 0 {
 		return nil
 	}
+	s.age++
 	var paths []string
 	s.root.owned(d, "", keep, &paths)
 	dom0 := &Actor{Privileged: true}
@@ -426,26 +487,27 @@ func (n *Node) owned(d xen.DomID, path string, all bool, paths *[]string) {
 
 // Put makes or replaces a node whatever the rules say; the nodes above it are there. It restores what a State holds.
 func (s *Store) Put(path, value string, perms *Perms) {
-	v := s.view(nil)
+	s.age++
+	s.version++
 	st := s.stamp(&Actor{})
-	old := s.root.Lookup(path)
-	n := Node{value: value, perms: perms, gen: st.gen, born: st.gen}
-	if old != nil {
-		n.kids, n.born = old.kids, old.born
-	}
+	spine, rest := s.root.descend(s.spine[:0], path)
+	s.spine = spine
+	old := spine[len(spine)-1]
+	n := Node{value: value, perms: perms, gen: st.gen, born: st.gen, age: st.age}
 	if path != "/" {
-		n.name = Base(path)
+		n.name = strings.Clone(Base(path))
 	}
-	if old != nil {
+	if rest == "" {
+		n.kids, n.born = old.kids, old.born
 		s.swap(nil, path, old, &n)
-		v.set(s.root.replaced(path, &n, st))
+		s.root, _ = climb(spine[:len(spine)-1], &n, st)
 		return
 	}
-	dir := Parent(path)
-	above := s.root.Lookup(dir)
 	s.account(nil, len(path), &n, 1)
-	v.set(s.root.replaced(path, &n, st))
-	s.swap(nil, dir, above, s.root.Lookup(dir))
+	s.account(nil, len(Parent(path)), old, -1)
+	var parent *Node
+	s.root, parent = adopt(spine, &n, st)
+	s.account(nil, len(Parent(path)), parent, 1)
 }
 
 // Delete removes a node that is there, whatever the rules say.

@@ -44,6 +44,7 @@ const logOverhead = 128
 
 // Begin starts a transaction.
 func (s *Store) Begin() *Tx {
+	s.age++
 	return &Tx{base: s.root, root: s.root, usage: make(map[xen.DomID]Usage), index: make(map[string]int)}
 }
 
@@ -113,6 +114,7 @@ type Outcome struct {
 	// Culprit is who changed what the transaction conflicts with, for EAGAIN.
 	Culprit xen.DomID
 	Path    string // where it conflicts
+	Changed bool   // the store is another one now
 	Merged  bool   // the store had changed meanwhile, and the transaction fitted all the same
 }
 
@@ -142,7 +144,9 @@ func (s *Store) Commit(a *Actor, t *Tx) Outcome {
 		t, o.Merged = m, true
 	}
 	before := s.root
-	s.root = t.root
+	s.age++
+	s.version++
+	s.root, o.Changed = t.root, true
 	for d, u := range t.usage {
 		if sum := s.usage[d].add(u); sum == (Usage{}) {
 			delete(s.usage, d)

@@ -39,12 +39,20 @@ func (p *Peers) StartC(h *Host, args ...string) (*Daemon, error) {
 // StartOCaml starts oxenstored.
 func (p *Peers) StartOCaml(h *Host, args ...string) (*Daemon, error) {
 	conf := filepath.Join(h.Dir, "etc", "oxenstored.conf")
-	if err := os.WriteFile(conf, []byte("persistent = false\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("persistent = false\nxenstored-kva = /proc/xen/xsd_kva\nxenstored-port = /proc/xen/xsd_port\n"), 0o644); err != nil {
 		return nil, err
 	}
 	c := exec.Command(p.Program("oxenstored"), append([]string{"--no-fork", "--config-file", conf}, args...)...)
 	c.Env = p.env()
 	return p.start("OCaml", h, c)
+}
+
+// StartEither starts a daemon that a live update may replace: xenstored or one of ours, by its file.
+func (p *Peers) StartEither(h *Host, program string) (*Daemon, error) {
+	c := exec.Command(program, "-N", "--pid-file", filepath.Join(h.Dir, "pid"))
+	run := filepath.Join(h.Dir, "run")
+	c.Env = append(p.env(), "XENSTORED_RUNDIR="+run, "XENSTORED_ROOTDIR="+run, "XENSTORED_PATH="+h.Socket())
+	return p.start(filepath.Base(program), h, c)
 }
 
 func (p *Peers) start(name string, h *Host, c *exec.Cmd) (*Daemon, error) {
@@ -87,6 +95,17 @@ func (d *Daemon) Kill() {
 	d.killed = true
 	_ = d.Cmd.Process.Signal(syscall.SIGKILL)
 	<-d.done
+}
+
+// Stop ends the daemon by a signal, and waits.
+func (d *Daemon) Stop(sig syscall.Signal) {
+	d.killed = true
+	_ = d.Cmd.Process.Signal(sig)
+	select {
+	case <-d.done:
+	case <-time.After(10 * time.Second):
+		d.Kill()
+	}
 }
 
 // Output is what the daemon wrote; call it when it has ended.

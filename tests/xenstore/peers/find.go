@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +22,11 @@ var shim string
 var packages = []string{
 	"xen-utils-4.17", "xenstore-utils", "libxenstore4", "libxencall1", "libxendevicemodel1", "libxenevtchn1",
 	"libxenforeignmemory1", "libxengnttab1", "libxenhypfs1", "libxenmisc4.17", "libxentoolcore1", "libxentoollog1",
-	"libxen-dev", "python3-pyxs",
+	"libxen-dev", "python3-pyxs", "python3-pytest", "python3-pluggy", "python3-iniconfig", "python3-packaging", "python3-attr",
 }
+
+// pyxs is the source of python3-pyxs, which has its tests, on the same mirror. It is optional.
+const pyxs = "python-pyxs_0.4.2~git20190115.97f14313.orig.tar.gz"
 
 // Peers is where the daemons and programs are.
 type Peers struct{ root string }
@@ -96,11 +100,47 @@ func unpack(dir string) error {
 			return err
 		}
 	}
+	if err := unpackTests(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "peers: no tests of pyxs:", err)
+	}
 	src := filepath.Join(dir, "shim.c")
 	if err := os.WriteFile(src, []byte(shim), 0o644); err != nil {
 		return err
 	}
 	return run(dir, "gcc", "-shared", "-fPIC", "-O2", "-I", "usr/include", "-o", "shim.so", src, "-ldl")
+}
+
+// unpackTests gets the source of pyxs.
+func unpackTests(dir string) error {
+	out, err := exec.Command("apt-get", "download", "--print-uris", "python3-pyxs").Output()
+	if err != nil {
+		return err
+	}
+	uri, _, _ := strings.Cut(strings.TrimPrefix(string(out), "'"), "'")
+	i := strings.LastIndexByte(uri, '/')
+	if i < 0 {
+		return fmt.Errorf("apt-get says %q", out)
+	}
+	resp, err := http.Get(uri[:i+1] + pyxs)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", uri[:i+1]+pyxs, resp.Status)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "pyxs"), 0o755); err != nil {
+		return err
+	}
+	c := exec.Command("tar", "-xz", "-C", "pyxs", "--strip-components=1")
+	c.Dir, c.Stdin = dir, resp.Body
+	return c.Run()
+}
+
+// PyxsTests is the directory of pyxs with its tests; they may be missing.
+func (p *Peers) PyxsTests() (string, bool) {
+	dir := filepath.Join(p.root, "pyxs")
+	return dir, exists(filepath.Join(dir, "tests"))
 }
 
 func run(dir, name string, args ...string) error {

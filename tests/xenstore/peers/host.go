@@ -14,14 +14,9 @@ import (
 	"syscall"
 	"time"
 
+	"morgana/tests/xenstore/fakehost"
 	"morgana/xen"
 	"morgana/xenstore"
-)
-
-// Ports of the daemon on a fake host (shim.c).
-const (
-	PortException = 1
-	PortDomain    = 1000 // and the domain's number
 )
 
 // Host is a host of domains that are files; shim.c says which.
@@ -67,7 +62,7 @@ func (h *Host) Destroy(d xen.DomID) error {
 }
 
 // Exception tells the daemon that a domain shut down or is gone.
-func (h *Host) Exception() error { return h.notify(PortException) }
+func (h *Host) Exception() error { return h.notify(fakehost.PortException) }
 
 // notify sends the daemon an event. As with Xen, it is lost if nobody is there.
 func (h *Host) notify(port uint32) error {
@@ -119,6 +114,9 @@ func (h *Host) Guest(d xen.DomID) (*Guest, error) {
 	return &Guest{Ring: r, Page: page, event: ev}, nil
 }
 
+// Notify sends the daemon an event.
+func (g *Guest) Notify() error { return g.event.Notify() }
+
 // Close detaches; the ring stays as it is.
 func (g *Guest) Close() error {
 	g.once.Do(func() {
@@ -138,7 +136,7 @@ type event struct {
 
 func (e *event) Port() xen.Port { return 7 }
 
-func (e *event) Notify() error { return e.host.notify(PortDomain + uint32(e.dom)) }
+func (e *event) Notify() error { return e.host.notify(fakehost.PortDomain + uint32(e.dom)) }
 
 // Wait waits for an event. It also returns now and then without one, so that a guest goes on after the daemon was
 // restarted, as a kernel does that has other business.

@@ -77,11 +77,31 @@ var flags = []struct {
 	name   string
 	value  int
 }{
-	{'D', "no-domain-init", 0}, {'E', "entry-nb", 1}, {'F', "pid-file", 1}, {'e', "event", 1}, {'m', "master-domid", 1},
-	{'H', "help", 0}, {'N', "no-fork", 0}, {'p', "priv-domid", 1}, {'P', "output-pid", 0}, {'S', "entry-size", 1},
-	{'T', "trace-file", 1}, {'t', "transaction", 1}, {'A', "perm-nb", 1}, {'M', "path-max", 1}, {'Q', "quota", 1},
-	{'q', "quota-soft", 1}, {'w', "timeout", 1}, {'R', "no-recovery", 0}, {'I', "internal-db", 2}, {'K', "keep-orphans", 0},
-	{'V', "verbose", 0}, {'W', "watch-nb", 1}, {'U', "live-update", 0}, {'j', "journal", 1}, {'h', "history", 1},
+	{'D', "no-domain-init", 0},
+	{'E', "entry-nb", 1},
+	{'F', "pid-file", 1},
+	{'e', "event", 1},
+	{'m', "master-domid", 1},
+	{'H', "help", 0},
+	{'N', "no-fork", 0},
+	{'p', "priv-domid", 1},
+	{'P', "output-pid", 0},
+	{'S', "entry-size", 1},
+	{'T', "trace-file", 1},
+	{'t', "transaction", 1},
+	{'A', "perm-nb", 1},
+	{'M', "path-max", 1},
+	{'Q', "quota", 1},
+	{'q', "quota-soft", 1},
+	{'w', "timeout", 1},
+	{'R', "no-recovery", 0},
+	{'I', "internal-db", 2},
+	{'K', "keep-orphans", 0},
+	{'V', "verbose", 0},
+	{'W', "watch-nb", 1},
+	{'U', "live-update", 0},
+	{'j', "journal", 1},
+	{'h', "history", 1},
 }
 
 // parse reads a command line as getopt_long does: -N, -E 5, -E5, -NV, --entry-nb 5, --entry-nb=5, --entry.
@@ -296,7 +316,7 @@ func background(args []string) int {
 func serve(o *options, open Open, ready string) error {
 	// Clients and domains are many, descriptors are one each.
 	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 16, Max: 1 << 16})
-	debug.SetGCPercent(60)
+	debug.SetGCPercent(40)
 	if err := os.MkdirAll(o.config.RunDir, 0o755); err != nil {
 		return err
 	}
@@ -352,6 +372,9 @@ func serve(o *options, open Open, ready string) error {
 			return err
 		}
 		words = io.Discard // nobody reads them any more, but for the log
+		if err := detach(); err != nil {
+			return err
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
@@ -369,6 +392,21 @@ func serve(o *options, open Open, ready string) error {
 		}
 	}()
 	return d.Run(ctx)
+}
+
+// detach gives up the terminal, or whoever waits for the end of what we print waits for ever.
+func detach() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	for fd := range 3 {
+		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+	}
+	return nil
 }
 
 // writePid writes the process's number to a file and keeps it locked, as xenstored does: two daemons are one too many.

@@ -1,4 +1,6 @@
-package peers
+// Package fakehost is a host that is a directory, as our daemon sees it: what shim.c of package peers is for the daemons of
+// others, and says.
+package fakehost
 
 import (
 	"encoding/binary"
@@ -15,15 +17,21 @@ import (
 	"morgana/xenstore/server"
 )
 
-// Machine is a fake host as our daemon sees it: what shim.c is for the daemons of others.
+// Ports of the daemon.
+const (
+	PortException = 1
+	PortDomain    = 1000 // and the domain's number
+)
+
+// Machine implements daemon.Machine.
 type Machine struct {
-	host *Host
-	fd   int
+	dir string
+	fd  int
 }
 
-// OpenMachine serves the host in a directory. events is a descriptor that another daemon handed over, -1 for none.
-func OpenMachine(dir string, events int) (*Machine, error) {
-	m := &Machine{host: &Host{Dir: dir}, fd: events}
+// Open serves the host in a directory. events is a descriptor that another daemon handed over, -1 for none.
+func Open(dir string, events int) (*Machine, error) {
+	m := &Machine{dir: dir, fd: events}
 	if events >= 0 {
 		unix.CloseOnExec(events)
 		return m, nil
@@ -35,6 +43,15 @@ func OpenMachine(dir string, events int) (*Machine, error) {
 		return nil, err
 	}
 	return m, unix.Bind(m.fd, &unix.SockaddrUnix{Name: name})
+}
+
+func (m *Machine) path(d xen.DomID, what string) string {
+	return filepath.Join(m.dir, fmt.Sprintf("dom%d.%s", d, what))
+}
+
+func exists(f string) bool {
+	_, err := os.Stat(f)
+	return err == nil
 }
 
 // FD implements daemon.Events.
@@ -60,7 +77,7 @@ func (m *Machine) Notify(p xen.Port) error {
 		return nil
 	}
 	b := binary.LittleEndian.AppendUint32(nil, uint32(p))
-	to := &unix.SockaddrUnix{Name: m.host.path(xen.DomID(p-PortDomain), "sock")}
+	to := &unix.SockaddrUnix{Name: m.path(xen.DomID(p-PortDomain), "sock")}
 	_ = unix.Sendto(m.fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, to)
 	return nil
 }
@@ -77,7 +94,14 @@ func (m *Machine) BindException() (xen.Port, error) { return PortException, nil 
 func (m *Machine) Unbind(xen.Port) error { return nil }
 
 // Map implements daemon.Machine.
-func (m *Machine) Map(d xen.DomID) ([]byte, error) { return m.host.Ring(d) }
+func (m *Machine) Map(d xen.DomID) ([]byte, error) {
+	f, err := os.OpenFile(m.path(d, "ring"), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return unix.Mmap(int(f.Fd()), 0, xen.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+}
 
 // Unmap implements daemon.Machine.
 func (m *Machine) Unmap(_ xen.DomID, page []byte) error { return unix.Munmap(page) }
@@ -85,9 +109,9 @@ func (m *Machine) Unmap(_ xen.DomID, page []byte) error { return unix.Munmap(pag
 // State implements daemon.Machine.
 func (m *Machine) State(d xen.DomID) server.DomainState {
 	switch {
-	case !exists(m.host.path(d, "ring")):
+	case !exists(m.path(d, "ring")):
 		return server.Gone
-	case exists(m.host.path(d, "shutdown")):
+	case exists(m.path(d, "shutdown")):
 		return server.Shutdown
 	}
 	return server.Running
@@ -95,7 +119,7 @@ func (m *Machine) State(d xen.DomID) server.DomainState {
 
 // Dom0Port implements daemon.Machine.
 func (m *Machine) Dom0Port() (xen.Port, error) {
-	b, err := os.ReadFile(filepath.Join(m.host.Dir, "xsd_port"))
+	b, err := os.ReadFile(filepath.Join(m.dir, "xsd_port"))
 	if err != nil {
 		return 0, err
 	}
