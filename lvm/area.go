@@ -29,7 +29,26 @@ type MetadataArea struct {
 }
 
 // Ignored reports whether the area holds no metadata on purpose.
-func (a *MetadataArea) Ignored() bool { return a.HeaderErr == nil && a.Header.Ignored() }
+func (a *MetadataArea) Ignored() bool {
+	return a.HeaderErr == nil && a.Header.Ignored() && !a.hidden()
+}
+
+// hidden reports whether the area is marked as ignored only while a change is made, which then was interrupted: the
+// next change uses it again. An area that is ignored for good announces nothing.
+//
+// Some changes must not be seen in parts, not even by LVM2, which gets into trouble when copies of one group have
+// different names, or when of a disk's two areas only one is empty. They first hide all areas but one.
+func (a *MetadataArea) hidden() bool {
+	return a.Header.Ignored() && !a.Header.Slots[1].Empty()
+}
+
+// hide marks the area as ignored for a while; slot is the text that it will have, or has.
+func (a *MetadataArea) hide(slot ondisk.Slot) error {
+	h := a.Header
+	h.Slots[0].Flags |= ondisk.Ignored
+	h.Slots[1] = slot
+	return a.writeHeader(h)
+}
 
 // Good reports whether header and text could be read.
 func (a *MetadataArea) Good() bool { return a.HeaderErr == nil && a.TextErr == nil }

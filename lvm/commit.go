@@ -114,6 +114,9 @@ type writing struct {
 	warned  []error
 }
 
+// text is what was written, without the NUL.
+func (w *writing) text() []byte { return w.raw[:len(w.raw)-1] }
+
 // target is an area and where in its ring the text goes.
 type target struct {
 	*MetadataArea
@@ -135,13 +138,18 @@ func (g *Group) commitPlain(ctx context.Context, after *metadata.VG, join []*Phy
 	if err != nil {
 		return err
 	}
-	g.vg, g.raw, g.members = after, w.raw, w.members
+	g.vg, g.raw, g.members = w.after, w.text(), w.members
 	g.Warnings = append(g.Warnings, w.warned...)
 	return nil
 }
 
 // write writes a whole text. What the group remembers of itself is for the caller to change.
 func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalVolume, stamp metadata.Stamp) (*writing, error) {
+	for _, pv := range after.PVs() {
+		if pv.Absent && !slices.Contains(pv.Flags, "MISSING") && !slices.Contains(pv.Status, "MISSING") {
+			after = after.WithMissing(pv.ID, true) // when it is back, what is on it may be out of date
+		}
+	}
 	w := &writing{g: g, after: after}
 	w.raw = append(after.AppendText(make([]byte, 0, after.TextSize(stamp)+1), stamp), 0)
 	w.crc = ondisk.CRC(ondisk.CRCInit, w.raw)
@@ -164,9 +172,15 @@ func (g *Group) write(ctx context.Context, after *metadata.VG, join []*PhysicalV
 	if err := w.prepare(); err != nil {
 		return nil, w.revert(err)
 	}
+	if old := g.written; old != nil && (old.Name() != after.Name() || old.ID() != after.ID()) {
+		if err := w.hideOthers(); err != nil {
+			return nil, w.revert(err)
+		}
+	}
 	if err := w.commit(); err != nil {
 		return nil, err
 	}
+	g.written = w.after
 	w.finish()
 	return w, nil
 }
@@ -277,14 +291,27 @@ func (w *writing) prepare() error {
 	if err := flushAll(touched); err != nil {
 		return err
 	}
-	for _, t := range w.areas {
+	for i, t := range w.areas {
 		h := t.Header
 		h.Slots[1] = t.slot
+		if h.Empty() && slices.ContainsFunc(w.areas[:i], func(b *target) bool { return b.PV == t.PV }) {
+			h.Slots[0].Flags |= ondisk.Ignored // hidden until it has the text too
+		}
 		if err := t.writeHeader(h); err != nil {
 			return err
 		}
 	}
 	return flushAll(disksOf(w.areas))
+}
+
+// hideOthers hides all areas but the one that makes the change.
+func (w *writing) hideOthers() error {
+	for _, t := range w.areas[1:] {
+		if err := t.hide(t.slot); err != nil {
+			return err
+		}
+	}
+	return flushAll(disksOf(w.areas[1:]))
 }
 
 // commit makes the change, with the first header, and tells the others.
@@ -371,8 +398,10 @@ func (w *writing) finish() {
 		touched = append(touched, a.PV)
 	}
 	for _, pv := range w.members {
-		if !pv.Label.Used() {
-			warn(pv.writeLabel(pv.Label.WithUsed(true)))
+		if !pv.Label.Used() || pv.ID != metadata.UUID(pv.Label.UUID) {
+			l := pv.Label.WithUsed(true)
+			l.UUID = pv.ID
+			warn(pv.writeLabel(l))
 			touched = append(touched, pv)
 		}
 	}
@@ -388,7 +417,7 @@ func (w *writing) finish() {
 func (pv *PhysicalVolume) emptyAreas() error {
 	for _, a := range pv.Areas {
 		if a.HeaderErr == nil && a.Header.Slots[0].Empty() && a.Header.Slots[1].Empty() {
-			continue
+			continue // whether it is ignored does not change
 		}
 		if err := a.empty(); err != nil {
 			return err

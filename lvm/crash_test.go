@@ -60,6 +60,32 @@ var scenarios = []scenario{
 	{name: "vgrename", prepare: three, change: simple(func(*bench) request {
 		return func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) { return vg.Rename("other") }
 	})},
+	{name: "vgchange --uuid", prepare: three, change: simple(func(b *bench) request {
+		return func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) {
+			return vg.Change(b.env(), metadata.ChangeVG{NewID: true})
+		}
+	})},
+	{name: "pvchange --uuid", prepare: three, change: func(b *bench) error {
+		g := b.open("data")
+		after, op, err := g.VG().ChangePV(b.env(), metadata.ChangePV{Device: "/dev/d2", NewID: true})
+		if err != nil {
+			return err
+		}
+		return g.ChangeID(context.Background(), g.Members()[2], after, op)
+	}},
+	{name: "pvresize, smaller", prepare: three, change: func(b *bench) error { return resizePV(b, "/dev/d0", 40*mib) }},
+	{name: "pvresize, smaller, two areas", prepare: three, change: func(b *bench) error { return resizePV(b, "/dev/d2", 40*mib) }},
+	{name: "pvresize, larger, two areas", prepare: func(b *bench) {
+		three(b)
+		b.check(resizePV(b, "/dev/d2", 40*mib))
+	}, change: func(b *bench) error { return resizePV(b, "/dev/d2", 0) }},
+	{name: "pvchange --metadatasize", prepare: func(b *bench) {
+		three(b)
+		b.fill("a")
+	}, between: func(b *bench) error { return b.filled("a") }, change: func(b *bench) error {
+		g := b.open("data")
+		return g.EnlargeArea(context.Background(), b.env(), g.Members()[0], 4*mib, lvm.MoveOptions{})
+	}},
 	{name: "vgextend", prepare: three, change: func(b *bench) error {
 		pvs := b.orphans(3)
 		return apply(b.open("data"), func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) {
@@ -145,6 +171,27 @@ var scenarios = []scenario{
 
 var fixedID = metadata.UUID([]byte("0123456789abcdefghijABCDEFGHIJ01"))
 
+func resizePV(b *bench, disk string, size uint64) error {
+	inv := b.scan()
+	g, err := inv.Open("data", lvm.OpenOptions{Mode: lvm.ReadWrite})
+	if err != nil {
+		return err
+	}
+	pv := inv.PV(disk)
+	if size == 0 {
+		size = pv.DeviceSize()
+	}
+	r, err := pv.Resizing(size)
+	if err != nil {
+		return err
+	}
+	after, op, err := g.VG().ResizePV(r)
+	if err != nil {
+		return err
+	}
+	return g.ResizePV(context.Background(), pv, size, after, op)
+}
+
 func resize(b *bench, name string, n metadata.Extent) request {
 	return func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) {
 		return vg.ResizeLV(b.env(), metadata.ResizeLV{Name: name, Size: metadata.Extents(n)})
@@ -156,6 +203,9 @@ func resize(b *bench, name string, n metadata.Extent) request {
 func TestPowerCut(t *testing.T) {
 	total := 0
 	for _, sector := range []int{512, 4096} {
+		if testing.Short() && sector == 4096 {
+			continue
+		}
 		for _, s := range scenarios {
 			t.Run(fmt.Sprintf("%s/%d", s.name, sector), func(t *testing.T) { total += s.run(t, sector) })
 		}
@@ -179,7 +229,7 @@ func (s scenario) run(t *testing.T, sector int) (states int) {
 	}
 	o := powercut.Options{}
 	if testing.Short() {
-		o = powercut.Options{Exhaustive: 5, Random: 20, Torn: 1}
+		o = powercut.Options{Exhaustive: 4, Random: 12, Torn: 1}
 	}
 	seen := map[string]int{}
 	for st := range b.rec.States(o) {
@@ -244,6 +294,9 @@ func (b *bench) heal(cut string) {
 func TestFailingDisk(t *testing.T) {
 	for disk := range 3 {
 		for n := range 40 {
+			if testing.Short() && n%4 != disk {
+				continue
+			}
 			b := newBench(t, 4, 64*mib, 512)
 			three(b)
 			g := b.open("data")

@@ -103,10 +103,10 @@ type plan struct {
 func (p *plan) start() error {
 	begin := p.align + p.shift
 	switch {
-	case p.align < p.shift:
-		return fmt.Errorf("the alignment of %d bytes must not be less than its offset of %d", p.align, p.shift)
 	case p.size < begin:
 		return errors.New("data alignment must not exceed device size")
+	case p.align < p.shift:
+		return fmt.Errorf("the alignment of %d bytes must not be less than its offset of %d", p.align, p.shift)
 	case p.size < begin+p.o.Bootloader:
 		return errors.New("bootloader area with data-aligned start must not exceed device size")
 	}

@@ -2,7 +2,6 @@ package lvm
 
 import (
 	"context"
-	"slices"
 
 	"morgana/block"
 	"morgana/lvm/metadata"
@@ -13,8 +12,9 @@ import (
 type Group struct {
 	vg      *metadata.VG
 	found   *FoundGroup       // what was found; nil for a new group
+	written *metadata.VG      // what the text on the disks says; only write looks at it
 	members []*PhysicalVolume // disks that are there
-	raw     []byte            // the text on the disks, with its NUL; nil where a change was not written as text
+	raw     []byte            // the text on the disks, without its NUL; nil where a change was not written as text
 	mode    Mode
 	stamp   func() metadata.Stamp
 	bad     map[*MetadataArea]bool // damaged, or failed; left alone
@@ -39,8 +39,8 @@ type changeLog interface {
 }
 
 func newGroup(f *FoundGroup, o OpenOptions) *Group {
-	g := &Group{vg: f.VG, found: f, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
-	g.raw = append(slices.Clone(f.copy.raw), 0)
+	g := &Group{vg: f.VG, written: f.VG, found: f, mode: o.Mode, stamp: o.Stamp, bad: map[*MetadataArea]bool{}}
+	g.raw = f.copy.raw
 	for _, pv := range f.Members {
 		if !pv.Missing() {
 			g.members = append(g.members, pv)
@@ -83,10 +83,7 @@ func (g *Group) Member(id metadata.UUID) *PhysicalVolume {
 
 // Text is the metadata on the disks, without the final NUL. It must not be changed.
 func (g *Group) Text() []byte {
-	if g.raw == nil {
-		return nil
-	}
-	return g.raw[:len(g.raw)-1]
+	return g.raw
 }
 
 // TextLimit is the size of the longest text that every area in use can hold, its NUL included.

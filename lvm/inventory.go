@@ -41,7 +41,9 @@ type FoundGroup struct {
 	Mismatch []*MetadataArea
 	// Current are areas with the text that was taken.
 	Current []*MetadataArea
-	// Unmarked are members whose label does not say that they are in use, or is of an old version.
+	// Contested are disks that another group's metadata name as well: a split or merge by LVM2 was interrupted.
+	Contested []*PhysicalVolume
+	// Unmarked are members whose label does not say that they are in use, is of an old version, or has a former UUID.
 	Unmarked []*PhysicalVolume
 	// Short are members whose disk is smaller than the metadata say.
 	Short []*PhysicalVolume
@@ -208,6 +210,17 @@ func (inv *Inventory) complete(g *FoundGroup) {
 	devices := map[metadata.UUID]string{}
 	for _, m := range c.vg.PVs() {
 		pv := inv.PVByID(m.ID)
+		if old, ok := former(m); ok && pv == nil {
+			if pv = inv.PVByID(old); pv != nil && pv.Group == nil {
+				pv.ID = m.ID // its label follows with the next change
+			}
+		}
+		if pv != nil && !pv.Missing() && pv.Group != nil {
+			g.Contested = append(g.Contested, pv)
+			pv.Group.Contested = append(pv.Group.Contested, pv)
+			inv.problem(pv.Disk.Name, fmt.Errorf("%w: %s and %s", ErrContested, pv.Group.Name, g.Name),
+				"restore one of them with vgcfgrestore")
+		}
 		if pv == nil || pv.Missing() || pv.Group != nil {
 			missing := &PhysicalVolume{ID: m.ID, Group: g, Disk: Disk{Name: m.Device}}
 			g.Members = append(g.Members, missing)
@@ -221,7 +234,13 @@ func (inv *Inventory) complete(g *FoundGroup) {
 		g.Members = append(g.Members, pv)
 		inv.inspect(g, pv, m)
 	}
-	g.VG = c.vg.WithDevices(devices)
+	g.VG = withoutFormer(c.vg).WithDevices(devices)
+	for id := range devices {
+		// A disk that is back, and was marked as missing, is used again if nothing on it can be out of date.
+		if pv := g.VG.PVByID(id); pv.Missing() && g.VG.PVUsed(pv) == 0 {
+			g.VG = g.VG.WithMissing(id, false)
+		}
+	}
 	inv.readLog(g)
 	for _, pv := range inv.pvs {
 		switch {
@@ -261,7 +280,7 @@ func (inv *Inventory) inspect(g *FoundGroup, pv *PhysicalVolume, m *metadata.PV)
 			g.Stale = append(g.Stale, a)
 		}
 	}
-	if !pv.Label.Used() {
+	if !pv.Label.Used() || pv.ID != metadata.UUID(pv.Label.UUID) {
 		g.Unmarked = append(g.Unmarked, pv)
 	}
 	if m.DevSize > 0 && pv.DeviceSize() < m.DevSize*metadata.SectorSize {

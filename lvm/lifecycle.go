@@ -54,23 +54,38 @@ func (g *Group) Remove(ctx context.Context) error {
 	if err := flushAll(g.members); err != nil {
 		return err
 	}
-	// Copies that are older go first: none of them may be the newest for a moment.
-	for _, newest := range []bool{false, true} {
-		var touched []*PhysicalVolume
-		for _, pv := range g.members {
-			for _, a := range pv.Areas {
-				if (a.copy != nil && a.Seqno() == g.vg.Seqno()) != newest {
-					continue
-				}
-				if err := a.empty(); err != nil {
+	// All areas but one are hidden; that one makes the change; then all are made those of orphans.
+	var last *MetadataArea
+	for _, pv := range g.members {
+		for _, a := range pv.Areas {
+			switch {
+			case last == nil && a.copy != nil && a.Seqno() == g.vg.Seqno():
+				last = a
+			case a.HeaderErr == nil && !a.Ignored() && !a.Header.Slots[0].Empty():
+				if err := a.hide(a.Header.Slots[0]); err != nil {
 					return err
 				}
-				touched = append(touched, pv)
 			}
 		}
-		if err := flushAll(touched); err != nil {
+	}
+	if err := flushAll(g.members); err != nil {
+		return err
+	}
+	if last != nil {
+		if err := last.empty(); err != nil {
 			return err
 		}
+		if err := last.PV.flush(); err != nil {
+			return err
+		}
+	}
+	for _, pv := range g.members {
+		if err := pv.emptyAreas(); err != nil {
+			return err
+		}
+	}
+	if err := flushAll(g.members); err != nil {
+		return err
 	}
 	for _, pv := range g.members {
 		pv.Group = nil
@@ -87,14 +102,6 @@ func (a *MetadataArea) empty() error {
 	}
 	a.Header, a.HeaderErr, a.TextErr, a.copy = h, nil, nil, nil
 	return nil
-}
-
-// refresh reads a physical volume's areas again.
-func (pv *PhysicalVolume) refresh() {
-	var t texts
-	for _, a := range pv.Areas {
-		a.read(pv.Disk.Device, nil, t.parse)
-	}
 }
 
 // withSeqno is the group with another sequence number and nothing else changed.

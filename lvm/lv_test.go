@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"morgana/block"
@@ -259,30 +260,31 @@ func TestLVFlushesWhatWasWritten(t *testing.T) {
 type slowFlush struct {
 	block.Device
 	began, end chan struct{}
+	stable     atomic.Bool
 }
 
 func (s *slowFlush) Flush() error {
 	s.began <- struct{}{}
 	<-s.end
+	s.stable.Store(true)
 	return nil
 }
 
 // A flush that finds its work being done by another call waits for that.
 func TestLVFlushWaitsForTheOther(t *testing.T) {
 	vg := lvTestGroup(t, lvTestLV(0, "a", visible, "striped 2 0:0"))
-	slow := &slowFlush{block.NewMem(lvTestDisk, 512), make(chan struct{}), make(chan struct{})}
+	slow := &slowFlush{Device: block.NewMem(lvTestDisk, 512), began: make(chan struct{}), end: make(chan struct{})}
 	lv, err := OpenVolume(vg, "a", map[metadata.UUID]block.Device{lvTestID('p', 0): slow}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lv.WriteAt([]byte{1}, 0)
 	var first, second sync.WaitGroup
-	var ended bool
-	first.Go(func() { lv.Flush(); ended = true })
+	first.Go(func() { lv.Flush() })
 	<-slow.began
 	second.Go(func() {
 		lv.Flush()
-		if !ended {
+		if !slow.stable.Load() {
 			t.Error("a flush returned before the data was stable")
 		}
 	})

@@ -117,23 +117,23 @@ func (mv *mover) step(ctx context.Context, step []metadata.Copy, tags []string, 
 	if err != nil {
 		return g.fail("move extents", err)
 	}
-	ops := []metadata.Operation{op}
-	if first != last {
-		ch := metadata.ChangePV{Device: g.vg.PVByID(source).Device}
-		if first {
-			ch.AddTags = tags
-		} else {
-			ch.DelTags = tags
-		}
-		a, op, err := after.ChangePV(mv.env, ch)
-		if err != nil && !errors.Is(err, metadata.ErrNoChange) {
-			return g.fail("move extents", err)
-		}
-		if err == nil {
-			after, ops = a, append(ops, op)
-		}
+	if first == last {
+		return g.Commit(ctx, after, op)
 	}
-	if after, op, err = g.vg.Join(ops...); err != nil {
+	ch := metadata.ChangePV{Device: g.vg.PVByID(source).Device}
+	if first {
+		ch.AddTags = tags
+	} else {
+		ch.DelTags = tags
+	}
+	_, tag, err := after.ChangePV(mv.env, ch)
+	switch {
+	case errors.Is(err, metadata.ErrNoChange):
+		return g.Commit(ctx, after, op)
+	case err != nil:
+		return g.fail("move extents", err)
+	}
+	if after, op, err = g.vg.Join(op, tag); err != nil {
 		return g.fail("move extents", err)
 	}
 	return g.Commit(ctx, after, op)

@@ -151,6 +151,9 @@ func (f *FoundGroup) refuses(o OpenOptions) error {
 		return refuse(ErrMismatch, "Volume group %s has different metadata with the same sequence number %d on %s and %s; "+
 			"compare them with pvck --dump metadata, then choose one with vgck --updatemetadata",
 			f.Name, f.Seqno, f.Current[0].PV.Disk.Name, a.PV.Disk.Name)
+	case len(f.Contested) > 0:
+		return refuse(ErrContested, "Cannot change volume group %s: the metadata of another one name %s as well; "+
+			"restore one of them with vgcfgrestore", f.Name, f.Contested[0].Disk.Name)
 	case f.unfinished:
 		return refuse(ErrMissing, "Volume group %s was being split off another one, whose disks are not here", f.Name)
 	case vg.Exported() && o.Allow&AllowExported == 0:

@@ -238,7 +238,7 @@ func (r *redoLog) arm(ctx context.Context, after *metadata.VG) error {
 		return err
 	}
 	r.armed = true
-	r.g.vg, r.g.raw = after, w.raw
+	r.g.vg, r.g.raw = after, w.text()
 	r.g.Warnings = append(r.g.Warnings, w.warned...)
 	return nil
 }
@@ -356,7 +356,7 @@ func (r *redoLog) disarm(ctx context.Context) error {
 		return err
 	}
 	r.armed = false
-	r.g.vg, r.g.raw = text, w.raw
+	r.g.vg, r.g.raw = text, w.text()
 	r.g.Warnings = append(r.g.Warnings, w.warned...)
 	r.clear()
 	return nil

@@ -333,3 +333,54 @@ func TestChangedByOthers(t *testing.T) {
 		t.Error("their change was lost")
 	}
 }
+
+// A disk that was absent while its group changed is marked. When it is back it is used again if nothing was on it;
+// otherwise the user says so.
+func TestDiskIsBack(t *testing.T) {
+	b := newBench(t, 3, 64*mib, 512)
+	b.vgcreate("data", b.pvcreate(lvm.PVOptions{}, 0, 1, 2))
+	b.change("data", b.lvcreate("a", 10, "/dev/d0"))
+	b.change("data", b.lvcreate("b", 10, "/dev/d1"))
+	remove := func(name string, which ...int) {
+		g, err := b.scan(which...).Open("data", lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: lvm.AllowMissing})
+		b.check(err)
+		b.check(apply(g, func(vg *metadata.VG) (*metadata.VG, metadata.Operation, error) { return vg.RemoveLV(name) }))
+	}
+	remove("a", 0, 1)
+	if raw := string(b.scan().PV("/dev/d0").Areas[0].Text()); strings.Count(raw, `flags = ["MISSING"]`) != 1 {
+		t.Errorf("the absent disk is not marked:\n%s", raw)
+	}
+	b.change("data", b.lvcreate("c", 1, "/dev/d2")) // nothing was on it
+	if raw := string(b.scan().PV("/dev/d2").Areas[0].Text()); strings.Contains(raw, "MISSING") {
+		t.Errorf("the disk that is back is still marked:\n%s", raw)
+	}
+	b.change("data", b.lvcreate("d", 10, "/dev/d0"))
+	remove("d", 0, 2) // d1 has volume b
+	if _, err := b.scan().Open("data", lvm.OpenOptions{Mode: lvm.ReadWrite}); !errors.Is(err, lvm.ErrMissing) {
+		t.Error("a disk that is back with volumes on it was taken as it is:", err)
+	}
+}
+
+// A disk that two groups claim, because somebody else's split was interrupted, is changed by neither, and the backup
+// of one of them settles it.
+func TestContested(t *testing.T) {
+	b := newBench(t, 2, 64*mib, 512)
+	b.vgcreate("data", b.pvcreate(lvm.PVOptions{}, 0, 1))
+	g := b.open("data")
+	_, _, other, _, err := g.VG().Split(b.env(), metadata.Split{Name: "other", PVs: []string{"/dev/d1"}})
+	b.check(err)
+	b.putText(string(other.AppendText(nil, metadata.Stamp{Description: "half a split"})), 1)
+	inv := b.scan()
+	for _, name := range []string{"data", "other"} {
+		if _, err := inv.Open(name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: lvm.AllowMissing}); !errors.Is(err, lvm.ErrContested) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err = inv.Restore(context.Background(), g.VG(), lvm.OpenOptions{})
+	b.check(err)
+	inv = b.scan()
+	if len(inv.Groups()) != 1 || len(inv.Problems()) > 0 {
+		t.Errorf("%d groups, %v", len(inv.Groups()), inv.Problems())
+	}
+	b.change("data", b.lvcreate("a", 100))
+}

@@ -96,7 +96,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 			if f.Log != nil && f.Log.Armed {
 				return fail(fmt.Errorf("%w while its redo log has changes; use mlvm sync or mlvm log discard before", ErrUnsupported))
 			}
-			g.found = f
+			g.found, g.written = f, f.VG
 			seqno = max(seqno, f.Seqno)
 		case f.Name == vg.Name():
 			return fail(fmt.Errorf("%w: volume group %s with UUID %s", ErrAmbiguous, f.Name, f.ID))
@@ -112,7 +112,7 @@ func (inv *Inventory) Restore(ctx context.Context, vg *metadata.VG, o OpenOption
 				return fail(fmt.Errorf("%w: couldn't find device with uuid %s", ErrMissing, m.ID))
 			}
 			continue
-		case pv.Group != nil && pv.Group != g.found:
+		case pv.Group != nil && pv.Group != g.found && !slices.Contains(pv.Group.Contested, pv):
 			return fail(fmt.Errorf("%s: %w: %s", pv.Disk.Name, ErrUsed, pv.Group.Name))
 		}
 		devices[m.ID] = pv.Disk.Name

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -20,6 +21,9 @@ func main() {
 	os.Exit(code)
 }
 
+// lasting are the verbs that may run for long.
+var lasting = map[string]bool{"nbd": true, "shell": true, "cp": true, "image": true, "pvmove": true}
+
 // run finds the verb: the program's own name if it is called through a link, else the first argument.
 func run(ctx context.Context, argv []string) int {
 	s := command.System{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
@@ -28,10 +32,16 @@ func run(ctx context.Context, argv []string) int {
 		verb, rest = split(rest)
 	}
 	s.Args = rest
+	if !lasting[verb] {
+		// A command is over before collecting garbage would pay.
+		debug.SetGCPercent(-1)
+		debug.SetMemoryLimit(512 << 20)
+	}
 	return command.Main(ctx, s, verbs.All(), verb)
 }
 
-// split takes the verb out of the arguments: options about devices may stand before it.
+// split takes the verb out of the arguments: options about devices may stand before it. Without one it is the shell, as
+// for lvm2.
 func split(argv []string) (verb string, rest []string) {
 	for i := 0; i < len(argv); i++ {
 		a := argv[i]
@@ -47,5 +57,5 @@ func split(argv []string) (verb string, rest []string) {
 			return a, append(argv[:i:i], argv[i+1:]...)
 		}
 	}
-	return "help", nil
+	return "shell", argv
 }

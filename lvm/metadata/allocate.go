@@ -33,6 +33,10 @@ type allocation struct {
 	split bool       // more than one segment is allowed
 	// approx accepts less than was asked for.
 	approx bool
+	// beside is where parts of what is allocated must not be, because something else is there; none for anything.
+	beside []beside
+
+	taboo []string // keys of physical volumes that the current pass must not use
 
 	maps  []*pvMap
 	got   [][]extentRun // for each stripe
@@ -47,6 +51,12 @@ type allocation struct {
 	again  bool       // must be on volumes that this request has used already
 	fill   bool       // slots belong to stripes
 	parts  bool       // at most one area for each tag
+}
+
+// beside keeps a part of what is allocated away from physical volumes.
+type beside struct {
+	end uint64   // behind the part's last extent
+	pvs []string // their keys
 }
 
 // slot is an area that was found for a stripe, and how much of it is wanted.
@@ -107,9 +117,6 @@ func (a *allocation) segments(stripeSize uint64) []Segment {
 }
 
 func (a *allocation) tryPolicies() error {
-	if len(a.maps) == 0 {
-		return a.short()
-	}
 	for p := AllocContiguous; p <= a.most; p++ {
 		if p == AllocClingByTags && len(a.env.ClingTags) == 0 {
 			continue
@@ -181,7 +188,7 @@ func (a *allocation) setPolicy(p Allocation) {
 func (a *allocation) tryPolicy() error {
 	for {
 		before := a.have
-		if err := a.pass(a.need - a.have); err != nil {
+		if err := a.pass(a.part()); err != nil {
 			return err
 		}
 		if a.have == before {
@@ -200,6 +207,32 @@ func (a *allocation) tryPolicy() error {
 			return nil
 		}
 	}
+}
+
+// part is how many extents the next pass wants, and sets which volumes it must not use.
+func (a *allocation) part() uint64 {
+	a.taboo = nil
+	for _, b := range a.beside {
+		if a.have < b.end {
+			a.taboo = b.pvs
+			return min(a.need, b.end) - a.have
+		}
+	}
+	return a.need - a.have
+}
+
+// forbidden reports whether a pass must not use a volume.
+func (a *allocation) forbidden(m *pvMap) bool {
+	if a.policy == AllocAnywhere {
+		return false
+	}
+	pv := a.vg.pvs[m.index]
+	for _, key := range a.taboo {
+		if pv.Key == key || a.tagInCommon(a.vg.PV(key).Tags, pv.Tags) {
+			return true
+		}
+	}
+	return false
 }
 
 // pass looks for one area for each stripe and takes them if it finds all.
@@ -262,6 +295,9 @@ func (a *allocation) pass(want uint64) error {
 // scan looks at every volume once.
 func (a *allocation) scan(want uint64, found, preferred *int) {
 	for _, m := range a.maps {
+		if a.forbidden(m) {
+			continue
+		}
 		one := false // an area of this volume was found
 	areas:
 		for ar := m.first(); ar != nil; ar = m.next(ar) {

@@ -4,7 +4,7 @@ package metadata
 // is large enough. It gives what the passes of the contiguous policy would give, which comes first whatever the policy
 // asked for; or it gives nothing, and then they have to be made.
 func (a *allocation) quick(where []pvRange) bool {
-	if len(a.env.ClingTags) > 0 || a.env.slow {
+	if len(a.env.ClingTags)+len(a.beside) > 0 || a.env.slow {
 		return false
 	}
 	want := Extent((a.need - a.have) / uint64(a.areas))

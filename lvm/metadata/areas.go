@@ -1,5 +1,10 @@
 package metadata
 
+import (
+	"cmp"
+	"slices"
+)
+
 // pvMap is the areas of free extents of one physical volume that a request may use, in the order in which they are
 // considered: the largest first. The list is made as far as it is looked at.
 type pvMap struct {
@@ -37,11 +42,22 @@ func (a *allocation) buildMaps(where []pvRange) {
 			m.count = s.unused
 			m.source = s.largestFirst()
 		} else {
+			var runs []freeRun
 			for _, r := range w.runs {
 				for free := range s.freeWithin(r.start, r.count) {
 					m.count += free.count
-					m.insert(&area{pv: m, start: free.start, count: free.count, unreserved: free.count}, free.count)
+					runs = append(runs, free)
 				}
+			}
+			// Of equals the one that was named first comes first.
+			slices.SortStableFunc(runs, func(a, b freeRun) int { return cmp.Compare(b.count, a.count) })
+			m.source = func() (freeRun, bool) {
+				if len(runs) == 0 {
+					return freeRun{}, false
+				}
+				r := runs[0]
+				runs = runs[1:]
+				return r, true
 			}
 		}
 		a.maps = append(a.maps, m)

@@ -101,3 +101,25 @@ func BenchmarkText(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFragmented allocates from thousands of small holes.
+func BenchmarkFragmented(b *testing.B) {
+	env := testEnv(1)
+	vg := bigVG(b, 10000)
+	for i := 0; i < 10000; i += 2 {
+		after, _, err := vg.RemoveLV(fmt.Sprintf("lv%d", i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		vg = after
+	}
+	for _, size := range []Extent{1, 10, 100, 1000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := vg.CreateLV(env, CreateLV{Size: Extents(size), PVs: []string{"/dev/vg0:0-9998"}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

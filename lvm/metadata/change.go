@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"slices"
+	"strconv"
 
 	"morgana/lvm/text"
 )
@@ -79,10 +80,7 @@ func (lv *LV) change(vg *VG, r ChangeLV) error {
 		case !*r.ReadOnly && lv.Writable():
 			return refuse(ErrNoChange, "Logical volume %s is already writable.", name)
 		}
-		if *r.ReadOnly {
-			lv.setFlag("WRITE_LOCKED", false)
-		}
-		lv.setFlag("WRITE", !*r.ReadOnly)
+		lv.setWritable(!*r.ReadOnly, vg.owned())
 	}
 	if r.Allocation != nil {
 		a := r.Allocation.stored()
@@ -98,7 +96,7 @@ func (lv *LV) change(vg *VG, r ChangeLV) error {
 	}
 	if r.ReadAhead != nil {
 		if *r.ReadAhead == lv.ReadAhead {
-			return refuse(ErrNoChange, "Read ahead is already %s for %s.", readAheadText(lv.ReadAhead), name)
+			return refuse(ErrNoChange, "Read ahead is already %s for %s.", lv.ReadAhead, name)
 		}
 		lv.ReadAhead = *r.ReadAhead
 		lv.set("read_ahead", readAheadValue(lv.ReadAhead))
@@ -134,14 +132,14 @@ func (lv *LV) change(vg *VG, r ChangeLV) error {
 	return nil
 }
 
-func readAheadText(r ReadAhead) string {
+func (r ReadAhead) String() string {
 	switch r {
 	case ReadAheadAuto:
 		return "auto"
 	case ReadAheadNone:
 		return "none"
 	}
-	return FormatSize(uint64(r))
+	return strconv.FormatUint(uint64(r), 10)
 }
 
 // setFlag sets a status or a flag of a volume that changed made, in the list where LVM2 has it.

@@ -45,6 +45,12 @@ func (e *edit) create(env Env, r CreateLV) (*LV, error) {
 	if err != nil {
 		return nil, err
 	}
+	if vg.maxLV > 0 && uint32(vg.visible) >= vg.maxLV && !r.Hidden {
+		return nil, refuse(ErrLimit, "Maximum number of logical volumes (%d) reached in volume group %s", vg.maxLV, vg.name)
+	}
+	if extents > maxExtents-maxStripes {
+		return nil, vg.tooLarge(extents)
+	}
 	virtual := r.Type == "zero" || r.Type == "error"
 	if !virtual {
 		if r.StripeSize > vg.extentSize {
@@ -67,14 +73,7 @@ func (e *edit) create(env Env, r CreateLV) (*LV, error) {
 				vg.name, vg.free, extents)
 		}
 	}
-	if extents > maxExtents {
-		return nil, refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
-			FormatSize(extents*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
-	}
-	if vg.maxLV > 0 && uint32(vg.visible) >= vg.maxLV && !r.Hidden {
-		return nil, refuse(ErrLimit, "Maximum number of logical volumes (%d) reached in volume group %s", vg.maxLV, vg.name)
-	}
-	lv, err := newLV(env, r)
+	lv, err := newLV(env, r, vg.owned())
 	if err != nil {
 		return nil, err
 	}
@@ -246,19 +245,23 @@ func (e *edit) createSize(r *CreateLV, stripes int, where []pvRange) (uint64, bo
 func (e *edit) roundUp(sectors uint64) (uint64, error) {
 	vg := e.old
 	n := sectors / vg.extentSize
-	if sectors%vg.extentSize != 0 {
+	if n < maxExtents && sectors%vg.extentSize != 0 {
 		n++
 		e.note("Rounding up size to full physical extent %s", FormatSize(n*vg.extentSize))
 	}
 	if n > maxExtents {
-		return 0, refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
-			FormatSize(n*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
+		return 0, vg.tooLarge(n)
 	}
 	return n, nil
 }
 
+func (vg *VG) tooLarge(extents uint64) error {
+	return refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
+		FormatSize(min(extents, 1<<63/vg.extentSize)*vg.extentSize), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
+}
+
 // newLV is a volume without segments.
-func newLV(env Env, r CreateLV) (*LV, error) {
+func newLV(env Env, r CreateLV, owned bool) (*LV, error) {
 	id, err := NewUUID(env.Rand)
 	if err != nil {
 		return nil, err
@@ -270,7 +273,7 @@ func newLV(env Env, r CreateLV) (*LV, error) {
 	lv.Status = intern(keep([]string{"READ", "WRITE", "FIXED_MINOR", "VISIBLE"}, func(s string) bool {
 		switch s {
 		case "WRITE":
-			return !r.ReadOnly
+			return !r.ReadOnly && !owned
 		case "FIXED_MINOR":
 			return r.Minor != nil
 		case "VISIBLE":
@@ -279,6 +282,9 @@ func newLV(env Env, r CreateLV) (*LV, error) {
 		return true
 	}))
 	lv.place.hidden = r.Hidden
+	if owned && !r.ReadOnly {
+		lv.Flags = append(lv.Flags, "WRITE_LOCKED")
+	}
 	if r.ActivationSkip {
 		lv.Flags = append(lv.Flags, "ACTIVATION_SKIP")
 	}
@@ -294,7 +300,7 @@ func newLV(env Env, r CreateLV) (*LV, error) {
 		}
 	}
 	if r.Minor != nil {
-		lv.Minor, lv.Major = *r.Minor, 254
+		lv.Minor = *r.Minor
 		if r.Major != nil {
 			lv.Major = *r.Major
 		}
@@ -316,7 +322,10 @@ func newLV(env Env, r CreateLV) (*LV, error) {
 		es = append(es, text.Entry{Key: "read_ahead", Value: v})
 	}
 	if r.Minor != nil {
-		es = append(es, num("major", lv.Major), num("minor", lv.Minor))
+		if r.Major != nil {
+			es = append(es, num("major", lv.Major))
+		}
+		es = append(es, num("minor", lv.Minor))
 	}
 	lv.tree = &text.Section{Entries: append(es, num("segment_count", 0))}
 	return lv, nil
@@ -350,7 +359,7 @@ func (lv *LV) setSegments() {
 func mergeSegments(segs []Segment) []Segment {
 	out := make([]Segment, 0, len(segs))
 	for _, s := range segs {
-		if n := len(out); n > 0 && out[n-1].continues(&s) {
+		if n := len(out); n > 0 && out[n-1].continues(&s) && s.common() {
 			out[n-1].setCount(out[n-1].Count + s.Count)
 			continue
 		}

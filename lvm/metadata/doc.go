@@ -27,7 +27,18 @@
 // # Choice of extents
 //
 // The policies contiguous, cling, cling_by_tags, normal and anywhere choose the extents that LVM2 would choose for the
-// same request; tests/lvm compares the two. See allocate.go for the order in which areas are considered.
+// same request, also for pvmove; tests/lvm/extents compares the two. See allocate.go for the order in which areas are
+// considered.
+//
+// # Where LVM2 differs
+//
+//   - LVM2 numbers physical volumes anew, pv0, pv1, …, whenever it writes. Here they keep their keys, so that the text of
+//     a logical volume changes only when the volume does. The uuid is what identifies them, in both.
+//   - After pvresize LVM2 writes less than the device's size to dev_size, by what lies before the first extent.
+//   - vgsplit of LVM2 2.03.16 moves logical volumes of types error and zero to the new group; here they stay, as with
+//     newer versions.
+//   - LVM2 cuts numbers off at 32 bits, and takes the first of two volumes that have the same extent. Both are errors
+//     here.
 //
 // Sources: lib/metadata/*.c, lib/format_text/{import_vsn1,export,flags}.c of LVM2 2.03, and lvm(8), lvcreate(8),
 // lvresize(8), vgsplit(8).

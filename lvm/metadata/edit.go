@@ -15,7 +15,10 @@ type edit struct {
 	lvs  []*LV  // created or changed
 	gone []*LV  // removed; of old
 	left []UUID // physical volumes that leave, after logical volumes have left them
-	pvs  bool   // pvs and spaces are copies already
+	// replayed is physical volumes of an operation: they may have become smaller after logical volumes have left, or
+	// larger before others came.
+	replayed []PutPV
+	pvs      bool // pvs and spaces are copies already
 }
 
 func (vg *VG) edit() *edit { return &edit{old: vg, vg: *vg} }
@@ -118,6 +121,10 @@ func (e *edit) putPV(i int, pv *PV) error {
 		put.Was = was
 	}
 	e.vg.pvIDs = e.vg.pvIDs.Set(pv.ID, i)
+	if renamed := e.vg.pvs[i].Key != pv.Key; renamed || i == len(e.vg.pvs)-1 {
+		e.vg.pvs[i] = pv
+		e.vg.indexKeys()
+	}
 	e.vg.pvs[i] = pv
 	e.op.PutPVs = append(e.op.PutPVs, put)
 	return nil
@@ -144,6 +151,7 @@ func (e *edit) leave(id UUID) error {
 	for j := i; j < len(e.vg.pvs); j++ {
 		e.vg.pvIDs = e.vg.pvIDs.Set(e.vg.pvs[j].ID, j)
 	}
+	e.vg.indexKeys()
 	e.op.DelPVs = append(e.op.DelPVs, id)
 	return nil
 }
@@ -187,6 +195,11 @@ func (e *edit) finish(head *text.Section) (*VG, Operation, error) {
 			lv.place.seq = vg.nextSeq
 		}
 		vg.nextSeq = max(vg.nextSeq, lv.place.seq)
+	}
+	for _, p := range e.replayed {
+		if err := e.replayPV(p); err != nil {
+			return nil, Operation{}, err
+		}
 	}
 	for _, lv := range e.lvs {
 		if vg.bySeq(lv.place.seq) != nil { // of another one of this change

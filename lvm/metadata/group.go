@@ -59,6 +59,7 @@ func NewVG(env Env, r CreateVG) (*VG, Operation, error) {
 	vg.head = vg.newHead()
 	e := vg.edit()
 	e.op.Head = vg.head
+	e.setWritable(true)
 	for _, pv := range r.PVs {
 		if err := e.addPV(pv); err != nil {
 			return nil, e.op, err
@@ -186,7 +187,7 @@ func (vg *VG) ReducePVs(devices []string) (*VG, Operation, error) {
 	for _, d := range devices {
 		i := vg.deviceIndex(d)
 		if i < 0 {
-			return nil, e.op, refuse(ErrNotFound, "Physical Volume \"%s\" not found in Volume Group \"%s\".", d, vg.name)
+			return nil, e.op, refuse(ErrNotFound, "Failed to find physical volume \"%s\".", d)
 		}
 		if vg.spaces[i].unused != vg.pvs[i].PECount {
 			return nil, e.op, refuse(ErrInUse, "Physical volume \"%s\" still in use", d)
@@ -206,15 +207,31 @@ func (vg *VG) reducible() error {
 	return vg.mustResize()
 }
 
-// ReduceEmptyPVs takes every physical volume that nothing uses out of the group, but for the last one.
+// ReduceEmptyPVs takes every physical volume that nothing uses out of the group, but for the last one. It warns of those
+// that stay.
 func (vg *VG) ReduceEmptyPVs() (*VG, Operation, error) {
-	var devices []string
+	e := vg.edit()
+	if err := vg.reducible(); err != nil {
+		return nil, e.op, err
+	}
+	left := len(vg.pvs)
 	for i, pv := range vg.pvs {
-		if vg.spaces[i].unused == pv.PECount && len(devices) < len(vg.pvs)-1 {
-			devices = append(devices, pv.Device)
+		switch {
+		case vg.spaces[i].unused != pv.PECount:
+			e.warn("Physical volume \"%s\" still in use", pv.Device)
+		case left == 1:
+			e.warn("Can't remove final physical volume \"%s\" from volume group \"%s\"", pv.Device, vg.name)
+		default:
+			left--
+			e.removePV(pv.ID)
 		}
 	}
-	return vg.ReducePVs(devices)
+	if left == len(vg.pvs) {
+		msg := strings.Join(e.op.Warnings, "\n")
+		e.op.Warnings = nil
+		return nil, e.op, refuse(ErrInUse, "%s", msg)
+	}
+	return e.done()
 }
 
 // RemoveMissing takes missing physical volumes out of the group. With force, the logical volumes that were on them go
@@ -301,11 +318,11 @@ func (vg *VG) RestoreMissing(devices []string) (*VG, Operation, error) {
 	for _, d := range devices {
 		i := vg.deviceIndex(d)
 		if i < 0 {
-			return nil, e.op, refuse(ErrNotFound, "Physical Volume \"%s\" not found in Volume Group \"%s\".", d, vg.name)
+			return nil, e.op, refuse(ErrNotFound, "WARNING: PV %s not found in VG %s\nNo PV has been restored.", d, vg.name)
 		}
 		pv := vg.pvs[i].changed()
 		if !pv.Missing() {
-			return nil, e.op, refuse(ErrNoChange, "WARNING: PV %s was not missing in VG %s", d, vg.name)
+			return nil, e.op, refuse(ErrNoChange, "WARNING: PV %s was not missing in VG %s\nNo PV has been restored.", d, vg.name)
 		}
 		pv.setFlag("MISSING", false)
 		if err := e.putPV(i, pv); err != nil {
@@ -358,7 +375,7 @@ func (vg *VG) export(on bool, systemID string) (*VG, Operation, error) {
 	}
 	e.setStatus("EXPORTED", on)
 	if vg.lockType == "" || vg.lockType == "none" {
-		e.setSystemID(systemID)
+		e.changeOwner(systemID)
 	}
 	for i, old := range vg.pvs {
 		pv := old.changed()

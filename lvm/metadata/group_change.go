@@ -9,9 +9,9 @@ import (
 // Change changes properties of the group.
 func (vg *VG) Change(env Env, r ChangeVG) (*VG, Operation, error) {
 	e := vg.edit()
-	l := lenience(0)
+	l := missingOK
 	if r.Writable != nil {
-		l = readOnlyOK
+		l |= readOnlyOK
 	}
 	if err := vg.changeable(l); err != nil {
 		return nil, e.op, err
@@ -77,7 +77,7 @@ func (e *edit) changeFlags(r ChangeVG) error {
 		e.setStatus("NOAUTOACTIVATE", !*r.AutoActivate)
 	}
 	if r.Writable != nil {
-		e.setStatus("WRITE", *r.Writable)
+		e.setWritable(*r.Writable)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (e *edit) changeID(env Env, r ChangeVG) error {
 		if *r.SystemID == e.vg.systemID && e.vg.systemID != "" {
 			return refuse(ErrNoChange, "Volume Group system ID is already \"%s\".", e.vg.systemID)
 		}
-		e.setSystemID(*r.SystemID)
+		e.changeOwner(*r.SystemID)
 	}
 	if r.Profile != nil {
 		e.vg.profile = *r.Profile
@@ -364,6 +364,9 @@ func (vg *VG) ResizePV(r ResizePV) (*VG, Operation, error) {
 			vg.extentSize, r.Device)
 	case count > maxExtents:
 		return nil, e.op, refuse(ErrLimit, "PV %s too large for extent size %s.", r.Device, FormatSize(vg.extentSize))
+	}
+	if used := vg.PVUsed(pv); count < uint64(used) {
+		return nil, e.op, refuse(ErrInUse, "%s: cannot resize to %d extents as %d are allocated.", r.Device, count, used)
 	}
 	if last, u, ok := vg.spaces[i].used.Max(); ok && uint64(last)+uint64(u.count) > count {
 		return nil, e.op, refuse(ErrInUse, "%s: cannot resize to %d extents as later ones are allocated.", r.Device, count)

@@ -54,6 +54,8 @@ func (vg *VG) ours(lv *LV, what string) error {
 	switch {
 	case lv.Has("LOCKED") || lv.Has("PVMOVE"):
 		return refuse(ErrInUse, "Can't %s locked logical volume %s.", what, vg.full(lv))
+	case lv.IsRedoLog():
+		return refuse(ErrInUse, "Can't %s logical volume %s, which has the group's redo log; see vgchange --redolog n.", what, vg.full(lv))
 	case vg.used(lv.Name):
 		user := ""
 		for u := range vg.Users(lv.Name) {

@@ -57,6 +57,7 @@ func (vg *VG) indexPVs() error {
 		}
 		vg.total += pv.PECount
 	}
+	vg.indexKeys()
 	return nil
 }
 
@@ -104,6 +105,7 @@ func (vg *VG) indexLVs(lvs []*LV) error {
 		if err := vg.resolve(lv); err != nil {
 			return err
 		}
+		lv.tidy()
 		if !lv.place.hidden {
 			vg.visible++
 		}
@@ -183,12 +185,30 @@ func (vg *VG) bySeq(seq uint64) *LV {
 
 // pvIndex is the index of the physical volume that a section names, or -1.
 func (vg *VG) pvIndex(key string) int {
+	if vg.pvKeys != nil {
+		if i, ok := vg.pvKeys[key]; ok {
+			return i
+		}
+		return -1
+	}
 	for i, pv := range vg.pvs {
 		if pv.Key == key {
 			return i
 		}
 	}
 	return -1
+}
+
+// indexKeys makes pvIndex right and quick after the list of physical volumes has changed.
+func (vg *VG) indexKeys() {
+	vg.pvKeys = nil
+	if len(vg.pvs) <= 8 {
+		return
+	}
+	vg.pvKeys = make(map[string]int, len(vg.pvs))
+	for i, pv := range vg.pvs {
+		vg.pvKeys[pv.Key] = i
+	}
 }
 
 // resolve finds out for each area whether it lies on a physical or on a logical volume, and which logical volumes a
@@ -212,6 +232,32 @@ func (vg *VG) resolve(lv *LV) error {
 		}
 	}
 	return nil
+}
+
+// tidy joins segments that continue each other, as LVM2 does with everything that it reads. Those of a volume that is
+// being moved must stay as they are, and so do those with keys that are not known here.
+func (lv *LV) tidy() {
+	if lv.Has("LOCKED") || lv.Has("PVMOVE") {
+		return
+	}
+	for i := 1; i < len(lv.Segments); i++ {
+		if next := &lv.Segments[i]; lv.Segments[i-1].continues(next) && next.common() {
+			lv.tree, lv.raw = lv.Section(), nil
+			lv.Segments = mergeSegments(lv.Segments)
+			lv.setSegments()
+			return
+		}
+	}
+}
+
+// common reports whether a plain segment has no keys but those that are known.
+func (s *Segment) common() bool {
+	for _, e := range entries(s.section) {
+		if e.Section != nil || !slices.Contains(plainKeys, e.Key) {
+			return false
+		}
+	}
+	return true
 }
 
 // plain reports whether a segment needs no other logical volume. Those are the ones that requests make and change.

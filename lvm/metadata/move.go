@@ -1,8 +1,8 @@
 package metadata
 
 import (
-	"cmp"
 	"slices"
+	"strings"
 )
 
 // MoveExtents finds new extents for what is on (part of) a physical volume. It returns what has to be copied, and the
@@ -26,10 +26,18 @@ type mover struct {
 	r       Move
 	source  pvRange
 	targets []pvRange
+	pieces  []piece
 	copies  []Copy
-	// scratch is the group with the extents taken that were chosen so far.
-	scratch VG
 	skipped bool
+}
+
+// piece is what a stripe of a segment has in the source.
+type piece struct {
+	lv        *LV
+	segment   int
+	stripe    int
+	at, count Extent // counted from the beginning of the stripe
+	got       []extentRun
 }
 
 func (m *mover) plan() error {
@@ -42,9 +50,6 @@ func (m *mover) plan() error {
 		return err
 	}
 	m.source = list[0]
-	if m.source.whole {
-		m.source.runs = []extentRun{{m.source.pv, 0, vg.pvs[m.source.pv].PECount}}
-	}
 	if m.r.LV != "" && vg.LV(m.r.LV) == nil {
 		return refuse(ErrNotFound, "Logical volume %s not found.", m.r.LV)
 	}
@@ -54,36 +59,37 @@ func (m *mover) plan() error {
 	m.targets = slices.DeleteFunc(slices.Clone(m.targets), func(t pvRange) bool {
 		return vg.spaces[t.pv].unused == 0 || t.pv == m.source.pv && m.r.Allocation != AllocAnywhere
 	})
-	m.scratch = *vg
-	m.scratch.spaces = slices.Clone(vg.spaces)
-	found := false
-	for _, lv := range m.sources() {
-		if lv.Has("LOCKED") || lv.Has("PVMOVE") {
-			m.note("Skipping locked LV %s.", vg.full(lv))
-			m.skipped = true
-			continue
-		}
-		if !lv.plain() {
-			m.note("Skipping LV %s, whose type moves by LVM2 only.", vg.full(lv))
-			m.skipped = true
-			continue
-		}
-		if len(m.targets) == 0 {
-			return refuse(ErrNoSpace, "No extents available for allocation.")
-		}
-		moved, err := m.move(lv)
-		if err != nil {
-			return err
-		}
-		found = true
-		m.put(moved)
+	if len(m.targets) == 0 {
+		return refuse(ErrNoSpace, "No extents available for allocation.")
 	}
-	if !found {
+	lvs := m.sources()
+	lvs = slices.DeleteFunc(lvs, func(lv *LV) bool {
+		switch {
+		case lv.Has("LOCKED") || lv.Has("PVMOVE"):
+			m.note("Skipping locked LV %s.", vg.full(lv))
+		case !lv.plain():
+			m.note("Skipping LV %s, whose type moves by LVM2 only.", vg.full(lv))
+		default:
+			return false
+		}
+		m.skipped = true
+		return true
+	})
+	if len(lvs) == 0 {
 		if m.skipped {
 			return refuse(ErrUnsupported, "All data on source PV skipped. It contains locked, hidden or non-top level LVs only.\n"+
 				"No data to move for %s.", vg.name)
 		}
 		return refuse(ErrNoChange, "No data to move for %s.", vg.name)
+	}
+	for _, lv := range lvs {
+		m.cutUp(lv)
+	}
+	if err := m.allocate(); err != nil {
+		return err
+	}
+	for _, lv := range lvs {
+		m.put(m.moved(lv))
 	}
 	return nil
 }
@@ -93,7 +99,7 @@ func (m *mover) sources() []*LV {
 	vg := m.old
 	seen := map[uint64]bool{}
 	var lvs []*LV
-	for _, run := range m.source.runs {
+	for _, run := range m.runs() {
 		from := run.start
 		if start, u, ok := vg.spaces[run.pv].used.Floor(run.start); ok && start+u.count > run.start {
 			from = start
@@ -123,96 +129,112 @@ func (vg *VG) needs(user, needed string) bool {
 	return false
 }
 
-// moved is where a run of extents of one stripe goes, counted from the beginning of the stripe.
-type moved struct {
-	stripe, pv       int
-	at, count, start Extent
-}
-
-func (m *mover) move(lv *LV) (*LV, error) {
-	c := lv.changed()
-	c.Segments = nil
+// cutUp collects the pieces of a volume that are in the source.
+func (m *mover) cutUp(lv *LV) {
 	for i := range lv.Segments {
 		s := &lv.Segments[i]
-		var moves []moved
-		for a := range s.Stripes {
-			more, err := m.moveStripe(lv, s, a)
-			if err != nil {
-				return nil, err
-			}
-			moves = append(moves, more...)
-		}
-		c.Segments = append(c.Segments, m.rebuild(s, moves)...)
-	}
-	c.Segments = mergeSegments(c.Segments)
-	c.setSegments()
-	return c, nil
-}
-
-// moveStripe finds new extents for the parts of a stripe that are in the source.
-func (m *mover) moveStripe(lv *LV, s *Segment, stripe int) ([]moved, error) {
-	vg := m.old
-	area := s.Stripes[stripe]
-	if area.PV != vg.pvs[m.source.pv].Key {
-		return nil, nil
-	}
-	var moves []moved
-	for _, run := range m.source.runs {
-		lo, hi := max(area.Start, run.start), min(area.Start+s.AreaLen(), run.start+run.count)
-		if lo >= hi {
-			continue
-		}
-		a := allocation{
-			env: m.env, vg: &m.scratch, lv: lv.Name, areas: 1, need: uint64(hi - lo), split: true, most: vg.policy(m.r.Allocation),
-		}
-		if _, err := a.allocate(m.allowed(lv, s, stripe), 0); err != nil {
-			return nil, err
-		}
-		at := lo
-		for _, got := range a.got[0] {
-			space, ok := m.scratch.spaces[got.pv].taken(got.start, usedRun{got.count, s.Start, lv.place.seq, int32(stripe)})
-			if !ok {
-				return nil, refuse(ErrNoSpace, "No extents available for allocation.")
-			}
-			m.scratch.spaces[got.pv] = space
-			m.scratch.free -= got.count
-			moves = append(moves, moved{stripe, got.pv, at - area.Start, got.count, got.start})
-			m.copies = append(m.copies, Copy{
-				FromPV: vg.pvs[m.source.pv].ID, FromStart: at, ToPV: vg.pvs[got.pv].ID, ToStart: got.start, Count: got.count,
-			})
-			at += got.count
-		}
-	}
-	return moves, nil
-}
-
-// allowed is the targets less the volumes that the stripe must not share.
-func (m *mover) allowed(lv *LV, s *Segment, stripe int) []pvRange {
-	if m.r.Allocation == AllocAnywhere {
-		return m.targets
-	}
-	vg := m.old
-	var taboo []string
-	for a, area := range s.Stripes {
-		if a != stripe {
-			taboo = append(taboo, area.PV)
-		}
-	}
-	for user := range vg.Users(lv.Name) {
-		for i := range user.Segments {
-			if t := user.Segments[i].Type; t != "mirror" && (len(t) < 4 || t[:4] != "raid") {
+		for a, area := range s.Stripes {
+			if area.PV != m.old.pvs[m.source.pv].Key {
 				continue
 			}
-			for _, n := range user.Segments[i].Needs {
-				if sibling := vg.LV(n); sibling != lv {
-					taboo = append(taboo, vg.pvsOf(sibling, map[string]bool{})...)
+			for _, run := range m.runs() {
+				lo, hi := max(area.Start, run.start), min(area.Start+s.AreaLen(), run.start+run.count)
+				if lo < hi {
+					m.pieces = append(m.pieces, piece{lv: lv, segment: i, stripe: a, at: lo - area.Start, count: hi - lo})
 				}
 			}
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(m.targets), func(t pvRange) bool {
-		return slices.Contains(taboo, vg.pvs[t.pv].Key)
-	})
+}
+
+// runs is the source's ranges.
+func (m *mover) runs() []extentRun {
+	if m.source.whole {
+		return []extentRun{{m.source.pv, 0, m.old.pvs[m.source.pv].PECount}}
+	}
+	return m.source.runs
+}
+
+// allocate finds new extents for all pieces in one request.
+func (m *mover) allocate() error {
+	vg := m.old
+	a := allocation{env: m.env, vg: vg, areas: 1, split: true, most: vg.policy(m.r.Allocation)}
+	for i := range m.pieces {
+		p := &m.pieces[i]
+		a.need += uint64(p.count)
+		a.beside = append(a.beside, beside{a.need, m.taboo(p)})
+	}
+	if _, err := a.allocate(m.targets, 0); err != nil {
+		return err
+	}
+	got := a.got[0] // each run is of one piece
+	for i := range m.pieces {
+		p := &m.pieces[i]
+		s := &p.lv.Segments[p.segment]
+		for from := s.Stripes[p.stripe].Start + p.at; from < s.Stripes[p.stripe].Start+p.at+p.count; {
+			r := got[0]
+			got = got[1:]
+			p.got = append(p.got, r)
+			m.copies = append(m.copies, Copy{
+				FromPV: vg.pvs[m.source.pv].ID, FromStart: from, ToPV: vg.pvs[r.pv].ID, ToStart: r.start, Count: r.count,
+			})
+			from += r.count
+		}
+	}
+	return nil
+}
+
+// taboo is the physical volumes that a piece must not go to: those of the other stripes, and of other images of the
+// same mirror or RAID volume.
+func (m *mover) taboo(p *piece) (keys []string) {
+	vg := m.old
+	for a, area := range p.lv.Segments[p.segment].Stripes {
+		if a != p.stripe {
+			keys = append(keys, area.PV)
+		}
+	}
+	for user := range vg.Users(p.lv.Name) {
+		for i := range user.Segments {
+			if t := user.Segments[i].Type; t != "mirror" && !strings.HasPrefix(t, "raid") {
+				continue
+			}
+			for _, n := range user.Segments[i].Needs {
+				if sibling := vg.LV(n); sibling != p.lv {
+					keys = append(keys, vg.pvsOf(sibling, map[string]bool{})...)
+				}
+			}
+		}
+	}
+	return keys
+}
+
+// moved is a volume as it is when its pieces are where they go.
+func (m *mover) moved(lv *LV) *LV {
+	c := lv.changed()
+	c.Segments = nil
+	for i := range lv.Segments {
+		var moves []moved
+		for _, p := range m.pieces {
+			if p.lv != lv || p.segment != i {
+				continue
+			}
+			at := p.at
+			for _, r := range p.got {
+				moves = append(moves, moved{p.stripe, r.pv, at, r.count, r.start})
+				at += r.count
+			}
+		}
+		c.Segments = append(c.Segments, m.rebuild(&lv.Segments[i], moves)...)
+	}
+	c.Segments = mergeSegments(c.Segments)
+	c.setSegments()
+	return c
+}
+
+// moved is where a run of extents of one stripe goes, counted from the beginning of the stripe.
+type moved struct {
+	stripe, pv       int
+	at, count, start Extent
 }
 
 // rebuild cuts a segment wherever one of its stripes goes on elsewhere.
@@ -224,7 +246,7 @@ func (m *mover) rebuild(s *Segment, moves []moved) []Segment {
 	for _, mv := range moves {
 		cuts = append(cuts, mv.at, mv.at+mv.count)
 	}
-	slices.SortFunc(cuts, cmp.Compare[Extent])
+	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
 	width := Extent(1)
 	if s.striped() {

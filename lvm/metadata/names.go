@@ -65,9 +65,8 @@ func CheckLVName(s string) error {
 
 // checkNames is for the names of a group and of a volume together, which make one device-mapper name.
 func checkNames(vg, lv string) error {
-	if len(vg)+len(lv) > maxNameLen-1 {
-		return refuse(ErrInvalid, "The name of logical volume \"%s\" and of volume group \"%s\" together are longer than %d characters.",
-			lv, vg, maxNameLen-1)
+	if n := len(vg) + len(lv) + 3; n > maxNameLen {
+		return refuse(ErrLimit, "LV name \"%s/%s\" length %d is not supported.", vg, lv, n)
 	}
 	return nil
 }

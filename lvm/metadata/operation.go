@@ -155,33 +155,34 @@ func (vg *VG) Replay(op Operation) (*VG, error) {
 		}
 		e.put(&lv)
 	}
-	for _, p := range op.PutPVs {
-		r := reader{}
-		pv := readPV(&r, op.Name, p.Key, p.Section)
-		if r.err != nil {
-			return nil, r.err
-		}
-		i, ok := e.vg.pvIDs.Get(pv.ID)
-		if !ok && !p.Was.IsZero() {
-			i, ok = e.vg.pvIDs.Get(p.Was)
-		}
-		if !ok {
-			i = len(e.vg.pvs)
-			if e.vg.pvIndex(pv.Key) >= 0 {
-				return nil, malformed("physical volume %s of an operation is another one in volume group %s", pv.Key, vg.name)
-			}
-		} else {
-			pv.Absent = e.vg.pvs[i].Absent
-		}
-		if err := e.putPV(i, pv); err != nil {
-			return nil, err
-		}
-	}
+	e.replayed = op.PutPVs
 	for _, id := range op.DelPVs {
 		e.removePV(id)
 	}
 	after, _, err := e.finish(e.vg.head.With("seqno", text.Int(op.Seqno)))
 	return after, err
+}
+
+// replayPV changes or adds a physical volume.
+func (e *edit) replayPV(p PutPV) error {
+	r := reader{}
+	pv := readPV(&r, e.vg.name, p.Key, p.Section)
+	if r.err != nil {
+		return r.err
+	}
+	i, ok := e.vg.pvIDs.Get(pv.ID)
+	if !ok && !p.Was.IsZero() {
+		i, ok = e.vg.pvIDs.Get(p.Was)
+	}
+	switch {
+	case ok:
+		pv.Absent = e.vg.pvs[i].Absent
+	case e.vg.pvIndex(pv.Key) >= 0:
+		return malformed("physical volume %s of an operation is another one in volume group %s", pv.Key, e.vg.name)
+	default:
+		i = len(e.vg.pvs)
+	}
+	return e.putPV(i, pv)
 }
 
 // replayAll is for an operation after which extents have another size: every volume comes with it or goes.

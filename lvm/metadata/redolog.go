@@ -113,28 +113,17 @@ func (e *edit) arm(armed bool) {
 	tags := slices.DeleteFunc(slices.Clone(vg.tags), func(t string) bool {
 		return t == armedTag || strings.HasPrefix(t, ownerTag)
 	})
-	status := slices.DeleteFunc(slices.Clone(vg.status), func(s string) bool { return s == "WRITE" })
+	id := owner
 	if armed {
 		if tags = append(tags, armedTag); owner != "" {
 			tags = append(tags, ownerTag+owner)
 		}
-		vg.systemID = vg.armedSystemID()
-	} else {
-		// LVM2 writes WRITE behind READ.
-		status = slices.Insert(status, slices.Index(status, "READ")+1, "WRITE")
-		if !slices.Contains(status, "READ") {
-			status = append(status[1:], "WRITE")
-		}
-		vg.systemID = owner
+		id = vg.armedSystemID()
 	}
-	vg.status, vg.tags = status, tags
-	e.set("status", text.StringList(status...))
+	vg.tags = tags
 	e.set("tags", listOrNone(tags))
-	if vg.systemID == "" {
-		e.set("system_id", text.Value{})
-	} else {
-		e.set("system_id", text.String(vg.systemID))
-	}
+	e.setSystemID(id)
+	e.setWritable(!armed)
 }
 
 // AddRedoLog asks for a redo log.

@@ -11,16 +11,17 @@ import (
 // logged is a group with a redo log, as LVM2 would write it.
 func logged(t *testing.T, systemID string) *VG {
 	t.Helper()
+	// LVM2 has another way to say that a group which belongs to a host may be written.
+	writable := "status = [\"RESIZEABLE\", \"READ\", \"WRITE\"]\nflags = []\n"
 	if systemID != "" {
 		systemID = fmt.Sprintf("system_id = %q\n", systemID)
+		writable = "status = [\"RESIZEABLE\", \"READ\"]\nflags = [\"WRITE_LOCKED\"]\n"
 	}
 	vg, err := Parse([]byte(`vg {
 id = "aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg"
 seqno = 5
 format = "lvm2"
-status = ["RESIZEABLE", "READ", "WRITE"]
-flags = []
-` + systemID + `extent_size = 8192
+` + writable + systemID + `extent_size = 8192
 max_lv = 0
 max_pv = 0
 metadata_copies = 0

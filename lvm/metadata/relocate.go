@@ -1,7 +1,5 @@
 package metadata
 
-import "slices"
-
 // Relocate lets the logical volumes have extents where a plan of MoveExtents has copied them to. It takes all or some
 // of the plan, in runs that may be parts of the plan's.
 func (vg *VG) Relocate(copies ...Copy) (*VG, Operation, error) {
@@ -67,17 +65,4 @@ func (vg *VG) relocated(s *Segment, copies []Copy) (moves []moved) {
 		}
 	}
 	return moves
-}
-
-// WithTags returns the group with other tags. It is no change with a seqno of its own, but part of the change that the
-// caller commits.
-func (vg *VG) WithTags(tags []string) *VG {
-	e := vg.edit()
-	e.vg.tags = slices.Clone(tags)
-	e.set("tags", listOrNone(tags))
-	after, _, err := e.finish(e.vg.head)
-	if err != nil {
-		panic(err) // nothing that a logical volume needs has changed
-	}
-	return after
 }

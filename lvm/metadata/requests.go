@@ -16,7 +16,7 @@ type CreateLV struct {
 	Tags           []string
 	ReadAhead      ReadAhead
 	Minor          *int // nil for one that the kernel chooses
-	Major          *int
+	Major          *int // nil for device-mapper's
 	NoAutoActivate bool
 	ActivationSkip bool
 	// Reserved allows names that only LVM2 itself may choose.

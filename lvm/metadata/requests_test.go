@@ -141,6 +141,17 @@ func TestRandomRequests(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		env := testEnv(rapid.Uint64().Draw(t, "seed"))
 		vg := testVG(t, "vg", env, rapid.SliceOfN(rapid.Uint64Range(1, 60), 1, 5).Draw(t, "disks")...)
+		for i := range rapid.IntRange(0, 6).Draw(t, "LVs before") {
+			r := CreateLV{Name: fmt.Sprint("old", i), Size: Extents(2), Hidden: rapid.Bool().Draw(t, "hidden")}
+			if after, _, err := vg.CreateLV(env, r); err == nil {
+				vg = after
+			}
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "LVs removed") {
+			if after, _, err := vg.RemoveLV(drawName(t, vg)); err == nil {
+				vg = after
+			}
+		}
 		start, first := vg, textOf(vg)
 		var ops []Operation
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
@@ -160,6 +171,23 @@ func TestRandomRequests(t *testing.T) {
 			checkOp(t, before, after, op)
 			vg, ops = after, append(ops, op)
 		}
+		// A program that starts anew reads the text and replays what was stored.
+		again, err := Parse([]byte(first))
+		for _, op := range ops {
+			if err == nil {
+				op, err = ParseOperation(op.Append(nil))
+			}
+			if err == nil {
+				again, err = again.Replay(op)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(textOf(vg), textOf(again)); d != "" {
+			t.Fatalf("-as it went +read and replayed\n%s", d)
+		}
+		checkVG(t, again)
 		if len(ops) > 1 {
 			joined, op, err := start.Join(ops...)
 			if err != nil {
@@ -387,4 +415,35 @@ func TestSplitAndMerge(t *testing.T) {
 			t.Fatalf("-before +after\n%s", d)
 		}
 	})
+}
+
+// Sizes that no group can have are refused, whatever they would come to when a number overflows.
+func TestHugeSizes(t *testing.T) {
+	env := testEnv(1)
+	vg := testVG(t, "vg", env, 10, 10)
+	vg, _, err := vg.CreateLV(env, CreateLV{Name: "a", Size: Extents(4), Stripes: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []uint64{1<<64 - 1, 1<<64 - 2, 1 << 63, 1<<63 + 1, 1 << 40, 1<<32 + 1, 1<<32 - 1, 1<<32 - 2} {
+		for _, size := range []Amount{{Count: n}, {Sectors: n}, {Sectors: n, Sign: Plus}, {Count: n, Sign: Plus}, {Count: n, Of: OfLV}} {
+			for _, typ := range []string{"", "zero"} {
+				if after, _, err := vg.CreateLV(env, CreateLV{Size: size, Type: typ, Stripes: 2}); err == nil {
+					checkSize(t, after, after.LV("lvol0"), size)
+				}
+				if after, _, err := vg.ResizeLV(env, ResizeLV{Name: "a", Size: size, Type: typ}); err == nil {
+					checkSize(t, after, after.LV("a"), size)
+				}
+			}
+		}
+	}
+}
+
+// checkSize is for sizes that only volumes without extents of their own can have.
+func checkSize(t *testing.T, vg *VG, lv *LV, size Amount) {
+	t.Helper()
+	if want := size.Count + size.Sectors/vg.extentSize; size.Of == OfNone && uint64(lv.Extents) < want {
+		t.Errorf("%+v gives %d extents", size, lv.Extents)
+	}
+	checkVG(t, vg)
 }

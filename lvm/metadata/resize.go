@@ -89,11 +89,14 @@ func (z *resizing) resize(env Env) (*LV, error) {
 // amount makes extents of the size that was given.
 func (z *resizing) amount() error {
 	vg, size := z.old, z.r.Size
-	if size == (Amount{}) && len(z.r.PVs) > 0 && z.r.Mode == Extend { // all that is free on these volumes
+	if size == (Amount{}) && len(z.r.PVs) > 0 && z.r.Mode != Reduce { // all that is free on these volumes
 		size, z.sign = Percent(100, OfPVs), Plus
 	}
 	if size.Sectors > 0 {
 		n := size.Sectors
+		if n/vg.extentSize > maxExtents {
+			return vg.tooLarge(n / vg.extentSize)
+		}
 		if rest := n % vg.extentSize; rest > 0 {
 			if z.sign != Minus {
 				n += vg.extentSize
@@ -101,11 +104,7 @@ func (z *resizing) amount() error {
 			n -= rest
 			z.note("Rounding size to boundary between physical extents: %s.", FormatSize(n))
 		}
-		if z.extents = n / vg.extentSize; z.extents > maxExtents {
-			return refuse(ErrLimit, "Volume too large (%s) for extent size %s. Upper limit is less than %s.",
-				FormatSize(n), FormatSize(vg.extentSize), FormatSize(maxExtents*vg.extentSize))
-		}
-		if z.extents == 0 {
+		if z.extents = n / vg.extentSize; z.extents == 0 {
 			return refuse(ErrInvalid, "New size of 0 not permitted.")
 		}
 		return nil
@@ -225,7 +224,7 @@ func (z *resizing) grow(have uint64) error {
 	} else {
 		z.segSize = z.extents - have
 	}
-	if z.segSize >= maxExtents-have {
+	if have+z.segSize >= maxExtents-maxStripes {
 		return refuse(ErrLimit, "Unable to extend %s by %d logical extents: exceeds limit (%d).",
 			vg.full(z.lv), z.segSize, uint32(maxExtents))
 	}

@@ -206,6 +206,7 @@ func (vg *VG) splitTarget(env Env, r Split) (*edit, error) {
 	n.head = n.newHead()
 	e := n.edit()
 	e.op.Head = n.head
+	e.setWritable(true)
 	return e, nil
 }
 
@@ -277,6 +278,9 @@ func (e *edit) adopt(env Env, other *VG, pvs []*PV, lvs []*LV) error {
 			lv.set("id", text.String(id.String()))
 		}
 		lv.rename(keys)
+		if owned := vg.owned(); !lv.suitsOwner(owned) {
+			lv.setWritable(true, owned)
+		}
 		e.put(lv)
 	}
 	return nil

@@ -31,6 +31,7 @@ type VG struct {
 	pvs    []*PV    // in the order of the text
 	spaces []*space // of pvs, index by index
 	pvIDs  ordered.Map[UUID, int]
+	pvKeys map[string]int // never written after it was made; nil for few volumes
 
 	byName ordered.Map[string, *LV]
 	byID   ordered.Map[UUID, *LV]
@@ -146,8 +147,11 @@ func (lv *LV) Has(flag string) bool {
 func (pv *PV) Allocatable() bool { return slices.Contains(pv.Status, "ALLOCATABLE") }
 
 // Missing reports whether the physical volume's disk is not there, or was not when the group was last written.
-func (pv *PV) Missing() bool {
-	return pv.Absent || slices.Contains(pv.Status, "MISSING") || slices.Contains(pv.Flags, "MISSING")
+func (pv *PV) Missing() bool { return pv.Absent || pv.marked() }
+
+// marked reports whether the text says that the disk was not there when the group was written.
+func (pv *PV) marked() bool {
+	return slices.Contains(pv.Status, "MISSING") || slices.Contains(pv.Flags, "MISSING")
 }
 
 // place is where a logical volume stands in the text: visible ones first, then in the order they came.

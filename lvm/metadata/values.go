@@ -136,7 +136,7 @@ func FormatSize(sectors uint64) string {
 	}
 	bytes := float64(sectors) * SectorSize
 	if sectors < 2 {
-		return strconv.FormatUint(sectors*SectorSize, 10) + ".00 B"
+		return strconv.FormatUint(sectors*SectorSize, 10) + " B"
 	}
 	units := [...]string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	i, unit := 0, 1024.0

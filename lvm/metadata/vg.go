@@ -233,6 +233,17 @@ func (lv *LV) Section() *text.Section {
 // Section returns the tree of the physical volume's text.
 func (pv *PV) Section() *text.Section { return pv.section }
 
+// Lookup returns the value of a key of the segment's text and whether there is one.
+func (s *Segment) Lookup(key string) (text.Value, bool) {
+	if s.section == nil && !slices.Contains(plainKeys, key) {
+		return text.Value{}, false // plain, and no tree made for the answer
+	}
+	return s.Section().Lookup(key)
+}
+
+// plainKeys are the keys that plainSegment prints.
+var plainKeys = []string{"start_extent", "extent_count", "type", "tags", "stripe_count", "stripe_size", "stripes"}
+
 // Section returns the tree of the segment's text.
 func (s *Segment) Section() *text.Section {
 	if s.section == nil {
@@ -242,20 +253,24 @@ func (s *Segment) Section() *text.Section {
 }
 
 // WithDevices returns the group with each physical volume at the disk that it was found on now. Those that the map does
-// not have are absent. It is not a change: the text gets the new names with the next one.
+// not have are absent, and marked as missing. One that was missing, is back and has nothing on it is taken as it is.
+// None of this is a change: the text has it with the next one.
 func (vg *VG) WithDevices(devices map[UUID]string) *VG {
 	c := *vg
 	c.pvs = slices.Clone(vg.pvs)
 	for i, pv := range c.pvs {
 		name, ok := devices[pv.ID]
-		if ok == !pv.Absent && (!ok || name == pv.Device) {
-			continue
-		}
-		p := *pv
+		p := pv.changed()
 		if p.Absent = !ok; ok {
 			p.setDevice(name)
 		}
-		c.pvs[i] = &p
+		if ok && p.marked() && vg.spaces[i].unused == p.PECount {
+			p.setFlag("MISSING", false)
+		} else if !ok && !p.marked() {
+			p.setFlag("MISSING", true)
+		}
+		p.bytes = p.measure()
+		c.pvs[i] = p
 	}
 	return &c
 }
@@ -263,7 +278,6 @@ func (vg *VG) WithDevices(devices map[UUID]string) *VG {
 func (pv *PV) setDevice(name string) {
 	if pv.Device != name {
 		pv.Device = name
-		pv.section = pv.section.With("device", text.String(name))
-		pv.bytes = pv.measure()
+		pv.set("device", text.String(name))
 	}
 }

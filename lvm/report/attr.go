@@ -7,7 +7,7 @@ import (
 )
 
 func policyChar(a metadata.Allocation) byte {
-	return "icclna"[a]
+	return "icltna"[a]
 }
 
 // attributes are the ten letters of lvs(8).
@@ -116,7 +116,7 @@ func integerOf(s *metadata.Segment, key string) (int64, bool) {
 	if s == nil {
 		return 0, false
 	}
-	v, ok := s.Section().Lookup(key)
+	v, ok := s.Lookup(key)
 	if !ok {
 		return 0, false
 	}

@@ -58,7 +58,7 @@ func diskFields() []*field {
 			case !d.Labelled:
 				return 0
 			}
-			return d.DevSize
+			return d.Size
 		}, "Size of all extents"),
 		sectors(ofPV, "pv_free", "PFree", 0, func(d *PV, g *Group) uint64 {
 			switch {
@@ -67,7 +67,7 @@ func diskFields() []*field {
 			case d.InUse || !d.Labelled:
 				return 0
 			}
-			return d.DevSize
+			return d.Size
 		}, "Size of the free extents"),
 		sectors(ofPV, "pv_used", "Used", 0, func(d *PV, g *Group) uint64 {
 			if d.Meta == nil {

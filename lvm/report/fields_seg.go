@@ -238,7 +238,7 @@ func vdoFields(one func(string, string, valueKind, int, func(*Settings, part) va
 			if seg == nil {
 				return text("")
 			}
-			if v, ok := seg.Section().Lookup("write_policy"); ok {
+			if v, ok := seg.Lookup("write_policy"); ok {
 				return text(strings.Trim(v.Raw, `"`))
 			}
 			return text("auto")

@@ -23,7 +23,8 @@ type PV struct {
 	ID           metadata.UUID
 	Labelled     bool // it is a physical volume
 	Meta         *metadata.PV
-	DevSize      uint64 // sectors; 0 if it is missing
+	DevSize      uint64 // of the device, sectors; 0 if it is missing
+	Size         uint64 // that the label says, sectors
 	Major, Minor int    // -1 of what is no block device
 	PEStart      uint64 // sectors, from the label of a disk in no group
 	Areas        int

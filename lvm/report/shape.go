@@ -41,7 +41,7 @@ func names(s *metadata.Segment, key string) string {
 	if s == nil {
 		return ""
 	}
-	if val, ok := s.Section().Lookup(key); ok {
+	if val, ok := s.Lookup(key); ok {
 		if str, ok := val.Str(); ok {
 			return str
 		}
@@ -97,7 +97,7 @@ func (v shape) raidPart() (image, meta bool) {
 
 // strings0 are the strings of a list, without its numbers.
 func strings0(s *metadata.Segment, key string) []string {
-	v, ok := s.Section().Lookup(key)
+	v, ok := s.Lookup(key)
 	if !ok {
 		return nil
 	}

@@ -79,6 +79,9 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 		return err
 	}
 	h.BootTime = time.Since(start)
+	if o.Linux {
+		return nil
+	}
 	return h.checkClock(ctx)
 }
 
@@ -161,11 +164,17 @@ func qemuArgs(dir, share string, o Options) []string {
 	args := []string{
 		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", fmt.Sprint(o.CPUs), "-m", fmt.Sprintf("%dM", o.MemoryMiB),
 		"-display", "none", "-no-reboot", "-monitor", "none", "-net", "none",
-		"-kernel", in(fileXen), "-append", fmt.Sprintf("console=com1 com1=115200,8n1 dom0_mem=%dM,max:%dM dom0_max_vcpus=%d loglvl=warning guest_loglvl=all %s", o.Dom0MemoryMiB, o.Dom0MemoryMiB, o.Dom0CPUs, xenArgs),
-		"-initrd", in(fileKernel) + " console=hvc0 quiet," + in(fileInitrd),
-		"-drive", "file=" + in(fileDom0) + ",if=virtio,format=raw,snapshot=on",
-		"-virtfs", "local,path=" + share + ",mount_tag=share,security_model=none",
 	}
+	if o.Linux {
+		args = append(args, "-kernel", in(fileKernel), "-append", "console=ttyS0 quiet panic=-1", "-initrd", in(fileInitrd))
+	} else {
+		args = append(args,
+			"-kernel", in(fileXen), "-append", fmt.Sprintf("console=com1 com1=115200,8n1 dom0_mem=%dM,max:%dM dom0_max_vcpus=%d loglvl=warning guest_loglvl=all %s", o.Dom0MemoryMiB, o.Dom0MemoryMiB, o.Dom0CPUs, xenArgs),
+			"-initrd", in(fileKernel)+" console=hvc0 quiet,"+in(fileInitrd))
+	}
+	args = append(args,
+		"-drive", "file="+in(fileDom0)+",if=virtio,format=raw,snapshot=on",
+		"-virtfs", "local,path="+share+",mount_tag=share,security_model=none")
 	for _, d := range o.Disks {
 		args = append(args, "-drive", "file="+d+",if=virtio,format=raw")
 	}

@@ -26,6 +26,7 @@ type Options struct {
 	Xenstored     string   // a program in dom0, or "none"; xenstored by default
 	Disks         []string // raw image files of here: dom0's /dev/vdb, /dev/vdc, …; it writes to them
 	Emulated      bool     // no other reason
+	Linux         bool     // dom0's Linux alone, without Xen below it: for what needs a kernel and no domains
 
 	Share    string    // directory to share; a temporary one by default
 	Stock    string    // directory with vmlinuz and guest.gz for StockGuest; by default they are built with the emulated host
@@ -78,6 +79,9 @@ func (o *Options) fill() {
 	def(&o.Dom0MemoryMiB, 1024)
 	def(&o.CPUs, 2)
 	def(&o.Dom0CPUs, 1)
+	if o.Linux {
+		o.Xenstored = "none"
+	}
 	if o.Progress == nil {
 		o.Progress = os.Stderr
 	}
@@ -85,7 +89,7 @@ func (o *Options) fill() {
 
 // shapes reports whether the options want a machine of their making.
 func (o *Options) shapes() bool {
-	return o.Emulated || o.MemoryMiB != 0 || o.Dom0MemoryMiB != 0 || o.CPUs != 0 || o.Dom0CPUs != 0 || o.XenArgs != "" ||
+	return o.Emulated || o.Linux || o.MemoryMiB != 0 || o.Dom0MemoryMiB != 0 || o.CPUs != 0 || o.Dom0CPUs != 0 || o.XenArgs != "" ||
 		o.Xenstored != "" || len(o.Disks) > 0
 }
 

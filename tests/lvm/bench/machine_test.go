@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"morgana/block/file"
 	"morgana/tests/lvm/oracle"
 )
 
@@ -153,9 +155,32 @@ func (r *rig) lvm2(args ...string) cost {
 	return r.run(c)
 }
 
+// environment makes mlvm a neighbour of the rig's lvm2, and of no other.
+func (r *rig) environment() []string {
+	return append(append(os.Environ(), r.o.Env()...), "MLVM_LOCK_DIR="+r.o.LockDir(), "MLVM_SYSTEM_DIR="+r.o.SystemDir())
+}
+
 func (r *rig) ours(args ...string) cost {
 	r.t.Helper()
 	c := exec.Command(r.mlvm, append([]string{"--devices", r.disk.Path}, args...)...)
-	c.Env = append(os.Environ(), r.o.Env()...)
+	c.Env = r.environment()
 	return r.run(c)
+}
+
+// newFile makes an empty file of size bytes and opens it as a disk.
+func newFile(t testing.TB, path string, size int64) *file.Device {
+	t.Helper()
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(f.Truncate(size), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := file.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
 }

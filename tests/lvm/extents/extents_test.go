@@ -161,13 +161,20 @@ func lines(s string) (out []string) {
 	return out
 }
 
-var unlike = regexp.MustCompile(`^\s*(id|creation_time|creation_host|description) = .*|^#.*|^$`)
+// After pvresize LVM2 has in dev_size what is left of the device for extents, until it is told the size anew: not here.
+var unlike = regexp.MustCompile(`^\s*(id|creation_time|creation_host|description|dev_size) = .*|^#.*|^$`)
 
-// picture is the text without what is chosen at random or by the clock.
+// picture is the text without what is chosen at random or by the clock, and with physical volumes numbered anew, which
+// lvm2 does whenever it writes.
 func picture(vg *metadata.VG) (out []string) {
+	var keys []string
+	for i, pv := range vg.PVs() {
+		keys = append(keys, pv.Key+" {", fmt.Sprintf("pv%d {", i), fmt.Sprintf("%q,", pv.Key), fmt.Sprintf("\"pv%d\",", i))
+	}
+	number := strings.NewReplacer(keys...)
 	lv := ""
 	for l := range strings.Lines(string(vg.AppendText(nil, metadata.Stamp{}))) {
-		l = strings.TrimSuffix(l, "\n")
+		l = number.Replace(strings.TrimSuffix(l, "\n"))
 		if strings.HasSuffix(l, " {") {
 			lv = l
 		}
@@ -237,7 +244,9 @@ func (w *walk) where() (pvs []string) {
 }
 
 func (w *walk) next(i int) command {
-	switch n := w.rand.IntN(20); {
+	switch n := w.rand.IntN(25); {
+	case n > 20:
+		return w.group()
 	case n < 8:
 		return w.create(i)
 	case n < 13:
@@ -272,6 +281,42 @@ func (w *walk) amount() (string, metadata.Amount) {
 	default:
 		n := uint64(1 + w.rand.IntN([]int{5, 40, 200, 500}[w.rand.IntN(4)]))
 		return fmt.Sprintf("-l%d", n), metadata.Extents(metadata.Extent(n))
+	}
+}
+
+// group is a change of which disks the group has, and how large they are.
+func (w *walk) group() command {
+	d := w.disks[w.rand.IntN(len(w.disks))].Path
+	member := w.vg.PVByDevice(d) != nil
+	switch n := w.rand.IntN(4); {
+	case member && n == 0:
+		return command{
+			[]string{"vgreduce", "vg", d},
+			func() (*metadata.VG, metadata.Operation, error) { return w.vg.ReducePVs([]string{d}) },
+		}
+	case !member:
+		w.o.Must("pvresize", d)
+		// Only what LVM2 would see on the label is known of a disk that is not in the group.
+		n := metadata.NewPV{ID: metadata.UUID([]byte(strings.Repeat("x", 32))), Device: d, DevSize: 16384, PEStart: 2048}
+		return command{
+			[]string{"vgextend", "vg", d},
+			func() (*metadata.VG, metadata.Operation, error) { return w.vg.AddPVs([]metadata.NewPV{n}) },
+		}
+	case n == 1:
+		sectors := uint64(8192 + w.rand.IntN(8192))
+		return command{
+			[]string{"pvresize", "-y", "--setphysicalvolumesize", fmt.Sprintf("%ds", sectors), d},
+			func() (*metadata.VG, metadata.Operation, error) {
+				return w.vg.ResizePV(metadata.ResizePV{Device: d, DevSize: sectors})
+			},
+		}
+	default:
+		return command{
+			[]string{"pvresize", d},
+			func() (*metadata.VG, metadata.Operation, error) {
+				return w.vg.ResizePV(metadata.ResizePV{Device: d, DevSize: 16384})
+			},
+		}
 	}
 }
 
@@ -364,6 +409,14 @@ func (w *walk) resize() command {
 	}
 	if r.Mode == metadata.Extend {
 		args = slices.Delete(args, 1, 2)
+		if w.rand.IntN(8) == 0 {
+			r.Type = w.pick("zero", "error", "striped")
+			args = append(args, "--type", r.Type)
+		}
+		if w.rand.IntN(8) == 0 && len(r.PVs) > 0 {
+			r.Size = metadata.Amount{} // all that is free there
+			args = slices.DeleteFunc(args, func(a string) bool { return a == size })
+		}
 	}
 	args = append(append(args, "vg/"+lv.Name), r.PVs...)
 	return command{args, func() (*metadata.VG, metadata.Operation, error) { return w.vg.ResizeLV(w.env, r) }}
@@ -393,7 +446,8 @@ func (w *walk) rename(i int) command {
 }
 
 func (w *walk) pvchange() command {
-	r := metadata.ChangePV{Device: w.disks[w.rand.IntN(len(w.disks))].Path}
+	pvs := w.vg.PVs()
+	r := metadata.ChangePV{Device: pvs[w.rand.IntN(len(pvs))].Device}
 	args := []string{"pvchange"}
 	if tag := w.pick("red", "blue", "green"); w.rand.IntN(2) == 0 {
 		if w.rand.IntN(2) == 0 {

@@ -171,3 +171,6 @@ backup { backup=1 archive=1 backup_dir=%q archive_dir=%q retain_min=1 retain_day
 		o.t.Fatal(err)
 	}
 }
+
+// T is the test that the oracle is for.
+func (o *Oracle) T() testing.TB { return o.t }

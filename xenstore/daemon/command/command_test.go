@@ -27,8 +27,19 @@ func TestParse(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	for _, args := range [][]string{
-		{"-Z"}, {"--none"}, {"-E"}, {"-E", "x"}, {"-E", "-5"}, {"--entry-nb"}, {"--entry"}, {"-Q", "nodes"}, {"-Q", "nodes=1"}, {"word"},
-		{"-w", "memory=1"}, {"-j", "x"}, {"--"},
+		{"-Z"},
+		{"--none"},
+		{"-E"},
+		{"-E", "x"},
+		{"-E", "-5"},
+		{"--entry-nb"},
+		{"--entry"},
+		{"-Q", "nodes"},
+		{"-Q", "nodes=1"},
+		{"word"},
+		{"-w", "memory=1"},
+		{"-j", "x"},
+		{"--"},
 	} {
 		if err := parse(args, fresh()); err == nil {
 			t.Errorf("%q is taken", args)

@@ -14,7 +14,7 @@ func ValidName(s string) bool {
 
 // ValidTag reports whether s may be a tag, without the leading @.
 func ValidTag(s string) bool {
-	return s != "" && len(s) <= 1024 && s[0] != '-' && onlyNameChars(s, "/=!:&#")
+	return s != "" && len(s) <= 1024 && onlyNameChars(s, "/=!:&#")
 }
 
 func onlyNameChars(s, more string) bool {

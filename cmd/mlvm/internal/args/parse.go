@@ -8,7 +8,8 @@ import (
 
 // UsageError is a command line that is no good.
 type UsageError struct {
-	Lines []string // as lvm2 prints them
+	Lines []string // as lvm2 prints them on standard error
+	Out   []string // and on standard output
 }
 
 func (e *UsageError) Error() string { return strings.TrimSpace(strings.Join(e.Lines, "\n")) }

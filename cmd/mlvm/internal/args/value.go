@@ -57,7 +57,9 @@ func ParseValue(verb string, o Option, text string) (Value, []string) {
 		v.Text = strings.TrimPrefix(text, "@")
 		ok = ValidTag(v.Text)
 	case Alloc:
-		ok = contains("contiguous cling cling_by_tags normal anywhere inherit", text)
+		if !contains("contiguous cling cling_by_tags normal anywhere inherit", text) {
+			return v, []string{"  Unrecognised allocation policy " + text}
+		}
 	case Activation:
 		ok = contains("y n e ey ye s sy ys a ay ya en ne ln nl ly yl", text)
 	case Permission:

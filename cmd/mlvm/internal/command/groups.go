@@ -64,7 +64,7 @@ func Disk(pv *lvm.PhysicalVolume) *report.PV {
 	d := &report.PV{
 		Name: pv.Disk.Name, ID: pv.ID, Labelled: true, DevSize: pv.DeviceSize() / metadata.SectorSize,
 		PEStart: pv.PEStart() / metadata.SectorSize, ExtVersion: pv.Label.ExtVersion, InUse: pv.Label.Used(),
-		Duplicate: pv.Duplicate, Areas: len(pv.Areas),
+		Duplicate: pv.Duplicate, Areas: len(pv.Areas), Size: pv.Label.DeviceSize / metadata.SectorSize,
 	}
 	d.Major, d.Minor = numbers(pv.Disk)
 	if pv.Missing() {
@@ -126,8 +126,17 @@ func (r *Run) Found(inv *lvm.Inventory, name string) (*lvm.FoundGroup, error) {
 	return f, nil
 }
 
+// WarnForeign says that a group belongs to another machine.
+func (r *Run) WarnForeign(name, id string) {
+	own := "unknown local system ID"
+	if ids := r.SystemIDs(); len(ids) > 0 {
+		own = "local system ID " + ids[0]
+	}
+	r.Warn("Cannot access VG %s with system ID %s with %s.", name, id, own)
+}
+
 // Current opens a group to look at it: with the changes that its redo log has, if it keeps one. It is nil for a group
-// that belongs to another machine, which reports pass over silently, and for one that cannot be read.
+// that belongs to another machine, which it says, and for one that cannot be read.
 func (r *Run) Current(inv *lvm.Inventory, f *lvm.FoundGroup) *metadata.VG {
 	if f.VG == nil {
 		return nil
@@ -139,6 +148,7 @@ func (r *Run) Current(inv *lvm.Inventory, f *lvm.FoundGroup) *metadata.VG {
 	}
 	r.groups = append(r.groups, g)
 	if id := g.VG().SystemID(); id != "" && !slices.Contains(r.SystemIDs(), id) && !r.Has("foreign") {
+		r.WarnForeign(f.Name, id)
 		return nil
 	}
 	return g.VG()

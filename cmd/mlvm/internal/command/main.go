@@ -49,11 +49,17 @@ func Main(ctx context.Context, s System, verbs []Verb, name string) int {
 		err = cerr
 	}
 	var usage *args.UsageError
+	var exit Exit
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &exit):
+		return int(exit)
 	case errors.As(err, &usage):
 		fmt.Fprintln(s.Stderr, strings.Join(usage.Lines, "\n"))
+		for _, line := range usage.Out {
+			fmt.Fprintln(s.Stdout, line)
+		}
 		return ExitUsage
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		r.Warn("Interrupted.")
@@ -62,3 +68,8 @@ func Main(ctx context.Context, s System, verbs []Verb, name string) int {
 	_ = r.Fail(err)
 	return ExitFailed
 }
+
+// Exit ends a run with an exit code when all is said.
+type Exit int
+
+func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

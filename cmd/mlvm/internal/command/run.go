@@ -27,6 +27,8 @@ type System struct {
 	Stderr io.Writer
 	Getenv func(string) string
 	Args   []string // the command line as it is written into the metadata and its backups
+
+	kept *kept // of a shell
 }
 
 // Run is one run of a verb.

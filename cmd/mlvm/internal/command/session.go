@@ -57,6 +57,14 @@ func (s *session) close(ctx context.Context) error {
 // Scan locks and opens the disks that the command may look at, and finds what is on them. What is wrong with a disk is
 // said on standard error.
 func (r *Run) Scan(ctx context.Context, n Need) (*lvm.Inventory, error) {
+	if r.usesKept() && !n.Global {
+		return r.kept.scan(ctx, r)
+	}
+	if r.kept != nil {
+		if err := r.kept.close(context.WithoutCancel(ctx)); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.open(n); err != nil {
 		return nil, err
 	}
@@ -98,7 +106,7 @@ func (r *Run) open(n Need) error {
 			continue
 		}
 		r.opened = append(r.opened, d)
-		r.disks = append(r.disks, lvm.Disk{Name: name, Device: d})
+		r.disks = append(r.disks, disksOf(name, d)...)
 	}
 	return nil
 }
@@ -272,6 +280,9 @@ func (r *Run) OpenReadOnly(inv *lvm.Inventory, name string, allow lvm.Allow) (*l
 }
 
 func (r *Run) openWith(inv *lvm.Inventory, name string, o lvm.OpenOptions) (*lvm.Group, error) {
+	if r.kept != nil && inv == r.kept.inv && o.Mode == lvm.ReadWrite {
+		return r.kept.open(inv, name, o)
+	}
 	g, err := inv.Open(name, o)
 	if err != nil {
 		return nil, err
@@ -325,13 +336,16 @@ func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op m
 	if r.Test() {
 		return nil
 	}
-	if g.Armed() {
-		// The change goes into a redo log. Files of the whole group would cost more than that by far: they are
-		// written when the log is folded.
-		return g.Commit(ctx, after, op, join...)
+	if r.kept != nil {
+		defer r.kept.note(g)
 	}
-	if err := r.Archive(g.VG()); err != nil {
-		return err
+	logged := g.Armed()
+	if !logged {
+		// What goes into a redo log is not archived: a file of the whole group would cost far more than the change. It
+		// is when the log is folded.
+		if err := r.Archive(g.VG()); err != nil {
+			return err
+		}
 	}
 	known := len(g.Warnings)
 	if err := g.Commit(ctx, after, op, join...); err != nil {
@@ -340,7 +354,9 @@ func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op m
 	for _, w := range g.Warnings[known:] {
 		r.Warn("WARNING: %v", w)
 	}
-	r.Backup(g.VG())
+	if !logged || !g.Armed() {
+		r.Backup(g.VG())
+	}
 	return nil
 }
 
@@ -391,4 +407,24 @@ func (r *Run) Where(operands []string) []string {
 		list = append(list, name+ranges)
 	}
 	return list
+}
+
+// Around does something to a group that Commit alone does not: with an archive before and a backup after, and with
+// --test not at all.
+func (r *Run) Around(g *lvm.Group, do func() error) error {
+	if r.Test() {
+		return nil
+	}
+	if err := r.Archive(g.VG()); err != nil {
+		return err
+	}
+	known := len(g.Warnings)
+	if err := do(); err != nil {
+		return err
+	}
+	for _, w := range g.Warnings[known:] {
+		r.Warn("WARNING: %v", w)
+	}
+	r.Backup(g.VG())
+	return nil
 }

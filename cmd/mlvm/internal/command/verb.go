@@ -59,9 +59,7 @@ func (v *Verb) Check(p *args.Parsed) error {
 	case n < v.Min:
 		return v.NoMatch()
 	case v.Max >= 0 && n > v.Max:
-		e := v.usage("Invalid argument " + p.Operands[v.Max] + ".")
-		e.Lines = append(e.Lines, v.short())
-		return e
+		return v.usage("Command does not accept argument: " + p.Operands[v.Max] + ".")
 	}
 	return nil
 }
@@ -69,8 +67,9 @@ func (v *Verb) Check(p *args.Parsed) error {
 // NoMatch is the error of a command line that fits none of the verb's uses.
 func (v *Verb) NoMatch() *args.UsageError {
 	e := v.usage("No command with matching syntax recognised.  Run '" + v.Name + " --help' for more information.")
-	if len(v.Usage) == 1 {
-		e.Lines = append(e.Lines, "  Correct command syntax is:", "  "+v.Name+" "+v.Usage[0], "")
+	if len(v.Usage) == 1 && !strings.HasPrefix(v.Usage[0], "OPTION") {
+		e.Lines = append(e.Lines, "  Correct command syntax is:")
+		e.Out = []string{"  " + v.Name + " " + v.Usage[0], ""}
 	}
 	return e
 }

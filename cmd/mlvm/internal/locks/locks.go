@@ -161,6 +161,29 @@ func (s *Set) Files(ctx context.Context, files []*os.File, m Mode) error {
 	return nil
 }
 
+// Keep gives up every lock but those of some groups, which are then shared, as are those of files: for a command that
+// goes on for long with what it has read, during which the groups must not change.
+func (s *Set) Keep(groups []string, files []*os.File) error {
+	var kept []held
+	for _, h := range slices.Backward(s.held) {
+		if !slices.ContainsFunc(groups, func(g string) bool { return h.path == s.path("V_" + g) }) {
+			undo(h.path, h.file)
+			continue
+		}
+		kept = append(kept, h)
+		if err := unix.Flock(int(h.file.Fd()), unix.LOCK_SH); err != nil {
+			return fmt.Errorf("lock %s: %w", h.path, err)
+		}
+	}
+	s.held = kept
+	for _, f := range files {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+	}
+	return nil
+}
+
 // Release gives all locks up, the last one first. Locks on files end with their descriptors.
 func (s *Set) Release() {
 	for _, h := range slices.Backward(s.held) {

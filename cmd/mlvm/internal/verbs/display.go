@@ -83,7 +83,7 @@ func displayDisks(ctx context.Context, r *command.Run, units report.Units) error
 	for _, d := range all {
 		vg, pv := d.group.VG, d.disk
 		if r.Has("short") {
-			free := pv.DevSize
+			free := pv.Size
 			if pv.Meta != nil {
 				free = uint64(vg.PVFree(pv.Meta)) * vg.ExtentSize()
 			}
@@ -91,7 +91,7 @@ func displayDisks(ctx context.Context, r *command.Run, units report.Units) error
 			continue
 		}
 		if pv.Meta == nil {
-			r.Print("\"%s\" is a new physical volume of \"%s\"", pv.Name, units.SizeLong(pv.DevSize))
+			r.Print("\"%s\" is a new physical volume of \"%s\"", pv.Name, units.SizeLong(pv.Size))
 		} else if vg.Exported() {
 			r.Print("Physical volume \"%s\" of volume group \"%s\" is exported", pv.Name, vg.Name())
 		}
@@ -109,7 +109,7 @@ func displayDisks(ctx context.Context, r *command.Run, units report.Units) error
 
 // diskNumbers are what pages of a disk are made of.
 func diskNumbers(d diskIn) (name string, extentSize uint64, total, free metadata.Extent, allocatable bool, size uint64) {
-	size = d.disk.DevSize
+	size = d.disk.Size
 	if m := d.disk.Meta; m != nil {
 		vg := d.group.VG
 		name, extentSize, total, free, allocatable = vg.Name(), vg.ExtentSize(), m.PECount, vg.PVFree(m), m.Allocatable()
@@ -189,6 +189,9 @@ func diskMap(r *command.Run, d diskIn) {
 }
 
 func displayGroups(ctx context.Context, r *command.Run, units report.Units) error {
+	if err := onlyGroups(r); err != nil {
+		return err
+	}
 	inv, err := r.Scan(ctx, command.Need{Groups: operandGroups(r.Operands)})
 	if err != nil {
 		return err

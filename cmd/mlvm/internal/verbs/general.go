@@ -69,4 +69,6 @@ const devicesHelp = `  mlvm looks at no disk that was not named to it. Disks are
       --devicesfile FILE    a file with one disk in a line, or lvm2's own format (IDNAME=/dev/sda …)
   the first of these that is there; else the file $XDG_CONFIG_HOME/mlvm/devices (~/.config/mlvm/devices), if it exists;
   else the disks that the command itself names: mlvm vgcreate vg0 a.img b.img.
+
+  In a plain file with a GUID partition table the partitions of type LVM are the disks: disk.img:2 is the second one.
 `

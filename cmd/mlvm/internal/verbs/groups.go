@@ -59,10 +59,11 @@ func newGroupName(r *command.Run, name string) error {
 	case name == "":
 		r.Warn("Name is zero length.")
 	case name[0] == '-':
-		r.Warn("Name begins with hyphen.")
+		r.Warn("Name cannot start with hyphen.")
 	case len(name) > 127:
 		r.Warn("Name length exceeds maximum limit of 128.")
 	case name == "." || name == "..":
+		r.Warn("Name starts with . or .. and has no following character(s).")
 	default:
 		r.Warn("Name contains invalid character, valid set includes: [a-zA-Z0-9.-_+].")
 	}
@@ -81,14 +82,14 @@ func policy(r *command.Run, def metadata.Allocation) metadata.Allocation {
 // copies is the number of metadata areas that a group wants in use; unmanaged is 0.
 func copies(r *command.Run) uint32 {
 	v, ok := r.Get("vgmetadatacopies")
-	switch {
-	case !ok || strings.EqualFold(v.Text, "unmanaged"):
+	if !ok || strings.EqualFold(v.Text, "unmanaged") || allAreas(r) {
 		return 0
-	case strings.EqualFold(v.Text, "all"):
-		return 1<<32 - 1
 	}
 	return uint32(v.N)
 }
+
+// allAreas reports whether all areas are to be used, and nobody to choose among them from then on.
+func allAreas(r *command.Run) bool { return strings.EqualFold(r.Str("vgmetadatacopies", ""), "all") }
 
 func vgcreate(ctx context.Context, r *command.Run) error {
 	name := groupName(r.Operands[0])
@@ -345,7 +346,7 @@ func vgreduce(ctx context.Context, r *command.Run) error {
 	name, devices := groupName(r.Operands[0]), r.Operands[1:]
 	switch {
 	case r.Has("removemissing") && len(devices) > 0:
-		return r.Verb.WrongUse("Please only specify the volume group")
+		return &args.UsageError{Lines: []string{"  Command does not accept argument: " + devices[0] + "."}}
 	case r.Has("all") && len(devices) > 0:
 		return r.Verb.WrongUse("Option --all and physical volume paths are exclusive")
 	case !r.Has("removemissing") && !r.Has("all") && len(devices) == 0:
@@ -375,13 +376,14 @@ func vgreduce(ctx context.Context, r *command.Run) error {
 			list = append(list, pv.Device)
 		}
 	}
+	var strangers []string
 	for _, d := range devices {
 		disk, ok := r.Disk(d)
 		switch {
 		case !ok:
 			failed = r.NoDisk(d)
 		case g.VG().PVByDevice(disk.Name) == nil:
-			failed = r.Failed("Failed to find physical volume \"%s\".", d)
+			strangers = append(strangers, d)
 		default:
 			list = append(list, disk.Name)
 		}
@@ -397,6 +399,9 @@ func vgreduce(ctx context.Context, r *command.Run) error {
 			continue
 		}
 		r.Print("Removed \"%s\" from volume group \"%s\"", d, name)
+	}
+	for _, d := range strangers {
+		failed = r.Failed("Failed to find physical volume \"%s\".", d)
 	}
 	return failed
 }

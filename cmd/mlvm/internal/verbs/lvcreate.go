@@ -3,6 +3,7 @@ package verbs
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 
 	"morgana/cmd/mlvm/internal/args"
@@ -248,13 +249,11 @@ func readAhead(r *command.Run) (metadata.ReadAhead, error) {
 
 // deviceNumbers are fixed numbers of the volume's device, nil if the kernel is to choose.
 func deviceNumbers(r *command.Run) (major, minor *int, err error) {
-	if !r.Yes("persistent", false) {
-		if r.Has("major") || r.Has("minor") {
-			if !r.Has("persistent") {
-				return nil, nil, r.Verb.WrongUse("--major and --minor require -My.")
-			}
-			return nil, nil, r.Verb.WrongUse("--major and --minor incompatible with -Mn")
-		}
+	numbers := r.Has("major") || r.Has("minor")
+	switch {
+	case !r.Yes("persistent", numbers) && numbers:
+		return nil, nil, r.Failed("Options --major and --minor are incompatible with -Mn.")
+	case !r.Yes("persistent", numbers):
 		return nil, nil, nil
 	}
 	v, ok := r.Get("minor")
@@ -278,12 +277,12 @@ func zeroBegin(r *command.Run, g *lvm.Group, vg *metadata.VG, lv *metadata.LV) e
 	if len(s.Stripes) == 0 {
 		return nil
 	}
+	if r.Test() {
+		return nil
+	}
 	wanted := r.Yes("zero", !r.Has("activate") && lv.Writable())
 	if !wanted {
 		r.Warn("WARNING: Logical volume %s/%s not zeroed.", vg.Name(), lv.Name)
-		return nil
-	}
-	if r.Test() {
 		return nil
 	}
 	pv := vg.PV(s.Stripes[0].PV)
@@ -349,7 +348,7 @@ func eachVolume(ctx context.Context, r *command.Run, do func(*command.Run, *lvm.
 	for _, w := range wanted(r, inv, &failed) {
 		view, _ := command.View(inv, w.found, w.vg)
 		var names []string
-		for lv := range w.vg.LVs() {
+		for lv := range w.candidates() {
 			named := contains(w.lvs, lv.Name)
 			if view.Internal(lv) || !w.has(lv) || !named && !view.Visible(lv) || sel != nil && !sel.volume(inv, w, lv) {
 				continue
@@ -368,6 +367,19 @@ func eachVolume(ctx context.Context, r *command.Run, do func(*command.Run, *lvm.
 		}
 	}
 	return failed
+}
+
+// candidates are the volumes among which those are that were asked for: not the whole group where one is named, so that
+// changing one of ten thousand costs no more than changing one of one.
+func (w want) candidates() iter.Seq[*metadata.LV] {
+	if len(w.lvs) != 1 || len(w.tags) > 0 {
+		return w.vg.LVs()
+	}
+	return func(yield func(*metadata.LV) bool) {
+		if lv := w.vg.LV(w.lvs[0]); lv != nil {
+			yield(lv)
+		}
+	}
 }
 
 func contains(list []string, s string) bool {

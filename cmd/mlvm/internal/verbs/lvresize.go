@@ -28,8 +28,8 @@ func resizes() []command.Verb {
 		},
 		{
 			Name: "lvreduce", Summary: "make a logical volume smaller", Min: 1, Max: 1,
-			Usage:    []string{"-L|--size [-]Size[m|UNIT] LV", "-l|--extents [-]Number[PERCENT] LV"},
-			Supports: resizeOptions, Details: note + " What is behind the new end is lost.", Examples: []string{"lvreduce -L-1g vg0/root"},
+			Usage:    []string{"-L|--size [-]Size[m|UNIT] LV"},
+			Supports: resizeOptions, Details: note + " What is behind the new end is lost. -l counts in extents or percent.", Examples: []string{"lvreduce -L-1g vg0/root"},
 			Run: func(ctx context.Context, r *command.Run) error { return resize(ctx, r, metadata.Reduce) },
 		},
 	}
@@ -64,8 +64,7 @@ func resize(ctx context.Context, r *command.Run, mode metadata.ResizeMode) error
 	if err != nil {
 		return err
 	}
-	vg := g.VG()
-	after, op, err := vg.ResizeLV(r.Env(), metadata.ResizeLV{
+	after, op, err := g.VG().ResizeLV(r.Env(), metadata.ResizeLV{
 		Name: name, Mode: mode, Size: size, Type: r.Str("type", ""), Stripes: int(min(r.Uint("stripes", 0), 1<<30)),
 		StripeSize: r.Uint("stripesize", 0), PVs: r.Where(where), Allocation: policy(r, metadata.AllocInherit),
 	})
@@ -73,15 +72,9 @@ func resize(ctx context.Context, r *command.Run, mode metadata.ResizeMode) error
 	if err != nil {
 		return err
 	}
-	before, now := vg.LV(name), after.LV(name)
 	if err := r.Commit(ctx, g, after, op); err != nil {
 		return err
 	}
-	full := group + "/" + name
-	if before.Extents != now.Extents {
-		r.Print("Size of logical volume %s changed from %s (%d extents) to %s (%d extents).", full,
-			metadata.FormatSize(vg.Size(before)), before.Extents, metadata.FormatSize(after.Size(now)), now.Extents)
-	}
-	r.Print("Logical volume %s successfully resized.", full)
+	r.Print("Logical volume %s/%s successfully resized.", group, name)
 	return nil
 }

@@ -43,6 +43,20 @@ is lost.`,
 			Examples: []string{"log show vg0", "log export -f vg0-log.json vg0", "log discard vg0"},
 			Run:      logVerb,
 		},
+		{
+			Name: "shell", Summary: "run commands from standard input, one in a line", Usage: []string{""},
+			Details: `Disks, locks and groups stay open from one command about logical volumes to the next, so that in a group with a redo log
+a change takes as long with ten thousand volumes as with one. Other programs that want to change the groups wait until
+the shell ends, or until a command of another kind comes. Then redo logs are folded. Without a command at all, mlvm is
+this shell. exit leaves it; the exit code is that of the last command that failed.`,
+			Examples: []string{"shell < commands.txt", "shell"},
+			Run: func(ctx context.Context, r *command.Run) error {
+				if code := command.Shell(ctx, r, All()); code != command.ExitOK {
+					return command.Exit(code)
+				}
+				return nil
+			},
+		},
 	}
 }
 
@@ -214,7 +228,7 @@ func logVerb(ctx context.Context, r *command.Run) error {
 		return discardLog(ctx, r, inv, name)
 	}
 	f.Log.Load(f)
-	list := describe(f)
+	list := listLog(f)
 	switch {
 	case what == "export" && r.Has("file"):
 		return writeFile(r.Str("file", ""), list)
@@ -269,7 +283,7 @@ type logChange struct {
 	Bytes    string   `json:"bytes"`            // base64
 }
 
-func describe(f *lvm.FoundGroup) logListing {
+func listLog(f *lvm.FoundGroup) logListing {
 	l := logListing{Group: f.Name, Armed: f.Log.Armed, Changes: []logChange{}}
 	if f.Log.Err != nil {
 		l.Problem = f.Log.Err.Error()

@@ -386,7 +386,7 @@ func wanted(r *command.Run, inv *lvm.Inventory, failed *error) []want {
 		switch {
 		case w == nil:
 			if f.VG != nil {
-				r.Warn("Cannot access VG %s with system ID %s with unknown local system ID.", f.Name, f.VG.SystemID())
+				r.WarnForeign(f.Name, f.VG.SystemID())
 			}
 			*failed = command.ErrFailed
 		case lvName == "":

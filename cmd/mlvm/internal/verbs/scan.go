@@ -68,7 +68,7 @@ func pvscan(ctx context.Context, r *command.Run) error {
 		if r.Has("uuid") {
 			name, width = pad(name, diskWidth)+" with UUID "+d.disk.ID.String(), width+50
 		}
-		whole := d.disk.DevSize
+		whole := d.disk.Size
 		var free uint64
 		if m := d.disk.Meta; m != nil {
 			whole, free = uint64(m.PECount)*vg.ExtentSize(), uint64(vg.PVFree(m))*vg.ExtentSize()

@@ -3,6 +3,7 @@ package verbs
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"morgana/cmd/mlvm/internal/command"
@@ -67,10 +68,22 @@ func vgchange(ctx context.Context, r *command.Run) error {
 		if err != nil {
 			return err
 		}
+		if n := req.MetadataCopies; n != nil && *n == g.VG().MetadataCopies() && !allAreas(r) {
+			word := "unmanaged"
+			if *n > 0 {
+				word = strconv.FormatUint(uint64(*n), 10)
+			}
+			r.Warn("Number of metadata copies for VG %s is already %s.", g.VG().Name(), word)
+		}
 		after, op, err := g.VG().Change(r.Env(), req)
 		r.Say(op)
 		if err == nil {
 			err = r.Commit(ctx, g, after, op)
+		}
+		if err == nil && allAreas(r) && !r.Test() {
+			for _, pv := range g.Members() {
+				err = errors.Join(err, g.SetIgnored(ctx, pv, false))
+			}
 		}
 		if err != nil {
 			return err
@@ -169,7 +182,7 @@ func vgrename(ctx context.Context, r *command.Run) error {
 		r.Print("Processing VG %s because of matching UUID %s", f.Name, from)
 	}
 	if _, err := inv.Group(to); !errors.Is(err, lvm.ErrNotFound) {
-		return r.Failed("New volume group \"%s\" already exists", to)
+		return r.Failed("New VG name \"%s\" already exists", to)
 	}
 	g, err := r.Open(inv, f.ID.String(), lvm.AllowExported)
 	if err != nil {

@@ -78,6 +78,13 @@ func vgsplit(ctx context.Context, r *command.Run) error {
 		}
 		word, req.Into = "Existing", into.VG()
 	}
+	if into != nil && len(req.PVs) > 0 && allOf(g.VG(), req.PVs) {
+		if err := mergeAll(ctx, r, into, g); err != nil {
+			return err
+		}
+		r.Print("%s volume group \"%s\" successfully split from \"%s\"", word, to, from)
+		return nil
+	}
 	_, op, _, otherOp, err := g.VG().Split(r.Env(), req)
 	r.Say(op)
 	r.Say(otherOp)
@@ -126,27 +133,44 @@ func vgmerge(ctx context.Context, r *command.Run) error {
 	if err != nil {
 		return err
 	}
-	after, op, err := g.VG().Merge(r.Env(), other.VG())
-	r.Say(op)
-	if err != nil {
+	if err := mergeAll(ctx, r, g, other); err != nil {
 		return err
-	}
-	if !r.Test() {
-		for _, vg := range []*metadata.VG{g.VG(), other.VG()} {
-			if err := r.Archive(vg); err != nil {
-				return err
-			}
-		}
-		if err := g.Merge(ctx, other, after); err != nil {
-			return err
-		}
-		r.Backup(g.VG())
-		if err := r.Store().Remove(from); err != nil {
-			r.Warn("WARNING: %v", err)
-		}
 	}
 	r.Print("Volume group \"%s\" successfully merged into \"%s\"", from, to)
 	return nil
+}
+
+// mergeAll merges a group into another one.
+func mergeAll(ctx context.Context, r *command.Run, g, other *lvm.Group) error {
+	from := other.VG().Name()
+	after, op, err := g.VG().Merge(r.Env(), other.VG())
+	r.Say(op)
+	if err != nil || r.Test() {
+		return err
+	}
+	for _, vg := range []*metadata.VG{g.VG(), other.VG()} {
+		if err := r.Archive(vg); err != nil {
+			return err
+		}
+	}
+	if err := g.Merge(ctx, other, after); err != nil {
+		return err
+	}
+	r.Backup(g.VG())
+	if err := r.Store().Remove(from); err != nil {
+		r.Warn("WARNING: %v", err)
+	}
+	return nil
+}
+
+// allOf reports whether the devices are all that a group has.
+func allOf(vg *metadata.VG, devices []string) bool {
+	for _, pv := range vg.PVs() {
+		if !contains(devices, pv.Device) {
+			return false
+		}
+	}
+	return true
 }
 
 // split moves the disks of one group into a new group, or by way of one into another that exists: a power cut leaves at
