@@ -222,7 +222,7 @@ func storeCrashes(t *testing.T, h *testbed.Host) {
 			while [ $(($(now)-begun)) -lt 2500000000 ]; do sleep 0.1; done
 		done
 		for i in $(seq %[1]d); do
-			[ "$(xenstore-read /test/before/n$i /test/after/n$i | tr '\n' ' ')" = "$i $i " ] || echo "lost $i" >&2
+			[ "$(xenstore-read /test/before/n$i /test/after/n$i | tr '\n' ' ')" = "$i $i " ] || { echo "lost $i" >&2; exit 1; }
 		done
 		kill $watcher
 	`, crashes, guests[0].ID, guests[1].ID))
@@ -381,6 +381,7 @@ func TestXenstoreDomain(t *testing.T) {
 			h := storeHost(t, i == 1)
 			hosts[i].trip = roundTrip(t, h)
 			hosts[i].tree, hosts[i].created = storeLife(t, h)
+			t.Logf("a read takes %v; xl create %v", hosts[i].trip, hosts[i].created)
 			if i == 1 {
 				t.Run("hostile guests", func(t *testing.T) { storeHostile(t, h) })
 				t.Run("crashes", func(t *testing.T) { storeCrashes(t, h) })

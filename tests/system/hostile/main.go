@@ -100,7 +100,7 @@ func openRing() (*ring, error) {
 	if r.port, err = param(storePort); err != nil {
 		return nil, fmt.Errorf("ask for the port: %w", err)
 	}
-	mem, err := os.OpenFile("/dev/mem", os.O_RDWR|unix.O_SYNC, 0)
+	mem, err := os.OpenFile("/dev/mem", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
