@@ -43,7 +43,9 @@ func TestGather(t *testing.T) {
 		at   uint64
 		want string
 	}{
-		{follow(0), "short"}, {follow(1), "longer string"}, {follow(2), "unknown to the source"},
+		{follow(0), "short"},
+		{follow(1), "longer string"},
+		{follow(2), "unknown to the source"},
 		{binary.LittleEndian.Uint64(table[0x18:]), "a longer string"},
 	} {
 		if got := get(c.at, len(c.want)); got != c.want || !w.keep[c.at&^0xfff] {
