@@ -13,7 +13,8 @@ const canCrash = true
 // crashAfter is how many more points are passed; 0 for no end.
 var crashAfter, crashHow int
 
-// crashIn takes CONTROL crash [POINTS [HOW]]: die at the given point from now on, by a panic, a nil pointer, an exit.
+// crashIn takes CONTROL crash [POINTS [HOW]]: die at the given point from now on, by a panic, a nil pointer, an exit. The
+// first that counts is behind the journal: before it the request would be read again after the restart, for ever.
 func (d *Daemon) crashIn(args []string) {
 	crashAfter, crashHow = 1, 0
 	for i, p := range []*int{&crashAfter, &crashHow} {
@@ -21,6 +22,7 @@ func (d *Daemon) crashIn(args []string) {
 			*p, _ = strconv.Atoi(args[i])
 		}
 	}
+	crashAfter++
 }
 
 // crashPoint is one of the places where the service may die.
