@@ -26,7 +26,11 @@ func BuildDefective(name, defect string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	blob, _, err := TrimKernel(b)
+	literals, err := KernelStrings()
+	if err != nil {
+		return nil, err
+	}
+	blob, _, err := TrimKernel(b, literals)
 	return blob, err
 }
 

@@ -24,8 +24,9 @@ type Symbol struct {
 // TrimKernel takes the kernel as the Go linker made it and keeps the pages that can be touched from its entry point.
 // Every Go function with a stack frame refers to runtime.morestack and every index to runtime.panicIndex, which pull in
 // the whole runtime: those are cut off, so that a stack overflow or a bad index in the kernel meets an absent page,
-// which ends the domain with the address. The symbols are what is left: the proof of what the kernel calls.
-func TrimKernel(kernelELF []byte) (blob []byte, reached []Symbol, err error) {
+// which ends the domain with the address. The symbols are what is left: the proof of what the kernel calls. Literals are
+// the strings of its source (KernelStrings): with them its strings are put together, without it keeps more pages.
+func TrimKernel(kernelELF []byte, literals []string) (blob []byte, reached []Symbol, err error) {
 	f, err := openELF(kernelELF)
 	if err != nil {
 		return nil, nil, err
@@ -51,13 +52,19 @@ func TrimKernel(kernelELF []byte) (blob []byte, reached []Symbol, err error) {
 	if err != nil {
 		return nil, nil, bad("the kernel has no symbols; link it without -s (%v)", err)
 	}
+	var all []Symbol
 	for _, s := range syms {
+		all = append(all, Symbol{s.Name, s.Value, s.Size})
 		if s.Size != 0 && s.Section < elf.SHN_LORESERVE && !strings.HasPrefix(s.Name, "runtime.etypes") {
 			w.symbols = append(w.symbols, Symbol{s.Name, s.Value, s.Size})
 		}
 	}
 	slices.SortFunc(w.symbols, func(a, b Symbol) int { return cmp.Compare(a.Value, b.Value) })
+	w.stringsLo, w.stringsHi = stringsOf(all)
 	w.walk(f.Entry)
+	if err := w.gather(literals); err != nil {
+		return nil, nil, err
+	}
 	k := kernel{entry: f.Entry}
 	for _, zero := range []bool{false, true} { // pages with content first
 		for _, s := range w.segments {
@@ -96,6 +103,18 @@ type walker struct {
 	done     map[uint64]bool
 	work     []Symbol
 	reached  []Symbol
+
+	stringsLo, stringsHi uint64 // where the linker put strings
+	references           []reference
+}
+
+// refer adds what an instruction refers to. A string is only noted.
+func (w *walker) refer(r reference) {
+	if r.to >= w.stringsLo && r.to < w.stringsHi {
+		w.references = append(w.references, r)
+		return
+	}
+	w.add(r.to)
 }
 
 func (w *walker) find(a uint64) *Symbol {
@@ -172,7 +191,9 @@ func (w *walker) walk(entry uint64) {
 		b := w.bytes(s.Value, s.Size)
 		if s.Value >= w.text() {
 			for i := 0; i+8 <= len(b); i += 8 {
-				w.add(le.Uint64(b[i:]))
+				if to := le.Uint64(b[i:]); to < w.stringsLo || to >= w.stringsHi { // see inTables
+					w.add(to)
+				}
 			}
 			continue
 		}
@@ -183,7 +204,10 @@ func (w *walker) walk(entry uint64) {
 				continue
 			}
 			if in.PCRel == 4 {
-				w.add(s.Value + uint64(i+in.Len) + uint64(int64(int32(le.Uint32(b[i+in.PCRelOff:])))))
+				next := s.Value + uint64(i+in.Len)
+				w.refer(reference{
+					at: s.Value + uint64(i+in.PCRelOff), from: next, to: next + uint64(int64(int32(le.Uint32(b[i+in.PCRelOff:])))),
+				})
 			}
 			for _, a := range in.Args {
 				switch x := a.(type) {

@@ -67,6 +67,9 @@ func setupMemory(si, tab uintptr) {
 			nMemmap++
 		}
 	}
+	if nMemmap == 0 { // init-xenstore-domain tells Xen alone
+		xenMemmap()
+	}
 	if nMemmap == 0 {
 		die("the start information has no memory map; Xen 4.12 or later is needed")
 	}

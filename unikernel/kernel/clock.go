@@ -165,6 +165,11 @@ func sysGettimeofday(tv uintptr) uint64 {
 	return 0
 }
 
+// shortestSleep is what a nanosleep takes at least, in ns. Who calls it is the watcher of Go's scheduler, for 20 µs again
+// and again while the program works: with its timer, and clocks that Xen emulates, such a sleep costs ten times that, and
+// left a program a twentieth of the CPU. time.Sleep does not come here.
+const shortestSleep = 1_000_000
+
 func sysNanosleep(t *thread, req, absolute, clock uintptr) uint64 {
 	ns, e := userTimespec(req)
 	if e != 0 {
@@ -175,7 +180,7 @@ func sysNanosleep(t *thread, req, absolute, clock uintptr) uint64 {
 			ns -= int64(wallBase())
 		}
 	} else {
-		ns += nanotime()
+		ns = max(ns, shortestSleep) + nanotime()
 	}
 	t.rax = 0
 	block(t, stSleep, max(ns, 1))

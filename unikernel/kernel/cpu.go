@@ -22,6 +22,7 @@ func zero(p, n uintptr)
 func move(dst, src, n uintptr)
 func loadTables(gdtr, idtr uintptr, tss uint16)
 func hypercall(nr, a1, a2, a3 uintptr) int64
+func earlyHypercall(nr, a1, a2 uintptr, amd bool) int64
 func xchg64(a uintptr, v uint64) uint64
 func xchg32(a uintptr, v uint32) uint32
 func cas64(a uintptr, old, new uint64) bool

@@ -151,6 +151,21 @@ TEXT ·hypercall(SB),NOSPLIT,$0-40
 	MOVQ	AX, ret+32(FP)
 	RET
 
+// func earlyHypercall(nr, a1, a2 uintptr, amd bool) int64, without the page.
+TEXT ·earlyHypercall(SB),NOSPLIT,$0-40
+	MOVQ	nr+0(FP), AX
+	MOVQ	a1+8(FP), DI
+	MOVQ	a2+16(FP), SI
+	CMPB	amd+24(FP), $0
+	JEQ	intel
+	BYTE	$0x0f; BYTE $0x01; BYTE $0xd9 // VMMCALL
+	JMP	done
+intel:
+	BYTE	$0x0f; BYTE $0x01; BYTE $0xc1 // VMCALL
+done:
+	MOVQ	AX, ret+32(FP)
+	RET
+
 TEXT ·xchg64(SB),NOSPLIT,$0-24
 	MOVQ	a+0(FP), BX
 	MOVQ	v+8(FP), AX

@@ -320,6 +320,8 @@ func dispatchPrivate(t *thread, nr uint64, a1, a2, a3 uintptr) uint64 {
 		return sysHypercall(a1, a2)
 	case abi.SysShutdown:
 		return sysShutdown(a1)
+	case abi.SysDomain:
+		return sysDomain(a1)
 	case abi.SysBalloon:
 		if !onXen {
 			return errno(enosys)

@@ -20,6 +20,7 @@ const (
 
 	memDecreaseReservation = 1
 	memAddToPhysmap        = 7
+	memMemoryMap           = 9
 	mapSpaceSharedInfo     = 0
 	mapSpaceGrantTable     = 1
 
@@ -66,15 +67,38 @@ func hyper(nr, a1, a2, a3 uintptr) int64 {
 	return hypercall(nr, a1, a2, a3)
 }
 
-// setupXen finds Xen and takes what it offers; on a machine without it nothing happens.
-func setupXen() {
-	base := uint32(0)
+// findXen returns where Xen's CPUID leaves begin, 0 on a machine without it.
+func findXen() uint32 {
 	for l := uint32(0x40000000); l < 0x40010000; l += 0x100 {
 		if _, b, c, d := cpuid(l, 0); b == 0x566e6558 && c == 0x65584d4d && d == 0x4d4d566e { // "XenVMMXenVMM"
-			base = l
-			break
+			return l
 		}
 	}
+	return 0
+}
+
+// xenMemmap asks Xen for the memory map. There is no memory for a hypercall page yet.
+func xenMemmap() {
+	if findXen() == 0 {
+		return
+	}
+	_, vendor, _, _ := cpuid(0, 0)
+	amd := vendor == 0x68747541 || vendor == 0x6f677948 // "Auth", "Hygo"
+	// struct xen_memory_map: nr_entries, buffer; the entries are u64 address, u64 size, u32 type, packed
+	hyperArgs[0], hyperArgs[1] = uint64(len(memmap)), uint64(addrOf64(&grantOps[0]))
+	if earlyHypercall(hvMemoryOp, memMemoryMap, hyperArg(), amd) != 0 {
+		return
+	}
+	p := addrOf64(&grantOps[0])
+	for nMemmap = 0; nMemmap < int(uint32(hyperArgs[0])) && nMemmap < len(memmap); nMemmap++ {
+		memmap[nMemmap] = ramRange{*p64(p), *p64(p + 8), *p32(p + 16)}
+		p += 20
+	}
+}
+
+// setupXen takes what Xen offers; on a machine without it nothing happens.
+func setupXen() {
+	base := findXen()
 	if base == 0 {
 		return
 	}

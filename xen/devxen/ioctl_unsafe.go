@@ -22,3 +22,16 @@ func ioctlWord(fd int, request uintptr, arg uint32) (int, error) {
 	}
 	return int(r), nil
 }
+
+// read and write are for descriptors that do not block.
+func read(fd int, b []byte) (int, error) { return transfer(syscall.SYS_READ, fd, b) }
+
+func write(fd int, b []byte) (int, error) { return transfer(syscall.SYS_WRITE, fd, b) }
+
+func transfer(call uintptr, fd int, b []byte) (int, error) {
+	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}

@@ -35,6 +35,8 @@ func (h *host) Control(c *server.Conn, head xs.Header, args []string) (string, x
 		}
 	case cmd == "memreport" && len(args) <= 1:
 		return d.memreport(args)
+	case canCrash && cmd == "crash":
+		d.crashIn(args)
 	case cmd == "live-update" && len(args) > 0:
 		return d.liveUpdate(c, head, args)
 	default:

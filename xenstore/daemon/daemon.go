@@ -28,7 +28,9 @@ type Config struct {
 	// RunDir is where a live update leaves its state.
 	RunDir string
 	// Journal is the directory of the journal, best on a tmpfs; "" for none: then a restart forgets all.
-	Journal      string
+	Journal string
+	// Storage keeps the journal in place of a directory.
+	Storage      journal.Storage
 	Limits       store.Limits
 	EventTimeout time.Duration // 0 for ever
 	KeepOrphans  bool
@@ -141,8 +143,8 @@ func (d *Daemon) setUp() error {
 }
 
 func (d *Daemon) storage() (journal.Storage, error) {
-	if d.cfg.Journal == "" {
-		return nil, nil
+	if d.cfg.Storage != nil || d.cfg.Journal == "" {
+		return d.cfg.Storage, nil
 	}
 	s, err := journal.OpenDir(d.cfg.Journal)
 	if err != nil {
@@ -154,7 +156,7 @@ func (d *Daemon) storage() (journal.Storage, error) {
 func (d *Daemon) coreConfig() server.Config {
 	return server.Config{
 		Limits: d.cfg.Limits, EventTimeout: d.cfg.EventTimeout.Milliseconds(), KeepOrphans: d.cfg.KeepOrphans, Host: (*host)(d),
-		Journal: d.cfg.Journal != "", History: d.cfg.History,
+		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History,
 	}
 }
 
@@ -389,13 +391,16 @@ func (d *Daemon) activate(r *domainRing) {
 
 // settle makes what was done last, then lets it be seen.
 func (d *Daemon) settle() {
+	crashPoint()
 	d.keep()
 	if d.failure != nil {
 		return
 	}
+	crashPoint()
 	ready := d.core.Ready()
 	for _, r := range d.active {
 		d.flushRing(r)
+		crashPoint()
 	}
 	blocked := d.blocked
 	d.blocked = d.blocked[len(d.blocked):]
@@ -413,6 +418,7 @@ func (d *Daemon) settle() {
 		}
 	}
 	d.stepUpdate()
+	crashPoint()
 }
 
 // keep writes the journal.

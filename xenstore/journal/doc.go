@@ -11,5 +11,7 @@
 //	err = j.Append(records)                // then answer
 //	if j.Full() { err = j.Next(head, more) }
 //
+// An Arena does the same with memory that a unikernel keeps over a restart in place.
+//
 // What survives is the end of the process, not of the machine: nothing is forced to a disk.
 package journal

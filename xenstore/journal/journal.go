@@ -24,7 +24,7 @@ type Storage interface {
 	Remove(n uint64) error
 }
 
-// Log is what appends are written to, one after the other.
+// Log is what appends are written to, one after the other. One that has a method Size has room for so many bytes only.
 type Log interface {
 	io.WriterAt
 	io.Closer
@@ -167,6 +167,9 @@ func (j *Journal) open() (err error) {
 	var lerr error
 	j.size, j.off = min(max(4*j.last, logMin), logMax), 0
 	j.log, lerr = j.storage.Log(j.n, j.size)
+	if l, ok := j.log.(interface{ Size() int }); ok {
+		j.size = min(j.size, l.Size())
+	}
 	return errors.Join(err, lerr)
 }
 

@@ -70,7 +70,9 @@ func (c *Core) control(conn *Conn, h xs.Header, b []byte) answer {
 		return answer{payload: c.statsText() + "\x00"}
 	case "log", "logfile", "live-update", "memreport", "print":
 	default:
-		return fails(xs.EINVAL)
+		if !controlCrash || cmd != "crash" {
+			return fails(xs.EINVAL)
+		}
 	}
 	s, e, deferred := c.cfg.Host.Control(conn, h, args)
 	if deferred {

@@ -31,7 +31,11 @@ func run(out string) error {
 	if err != nil {
 		return err
 	}
-	blob, reached, err := image.TrimKernel(b)
+	literals, err := image.KernelStrings()
+	if err != nil {
+		return err
+	}
+	blob, reached, err := image.TrimKernel(b, literals)
 	if err != nil {
 		return err
 	}

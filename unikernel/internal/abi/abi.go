@@ -80,6 +80,7 @@ const (
 	SysHypercall                   // (nr, arg1 … arg3): the few harmless ones; ENOSYS otherwise
 	SysShutdown                    // (reason): 0 poweroff, 1 reboot, 2 suspend (returns after resume), 3 crash
 	SysBalloon                     // (target KiB) → KiB that the domain has now
+	SysDomain                      // (domid) → its XEN_DOMINF_* flags; ESRCH; EPERM unless it serves xenstore
 )
 
 // InfoMagic begins Info.

@@ -67,6 +67,8 @@ type options struct {
 	foreground, print bool
 	help              bool
 	noDomains         bool
+	event             int
+	master            int
 }
 
 // flags are the options: their letters, their names, and whether they take a value (2: only attached).
@@ -191,6 +193,10 @@ func (o *options) set(letter byte, value string) error {
 		return number(to)
 	}
 	switch letter {
+	case 'e':
+		return number(&o.event)
+	case 'm':
+		return number(&o.master)
 	case 'D':
 		o.noDomains = true
 	case 'F':

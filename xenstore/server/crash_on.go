@@ -1,0 +1,5 @@
+//go:build crashtest
+
+package server
+
+const controlCrash = true
