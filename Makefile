@@ -19,7 +19,7 @@ BENCHTIME ?= 100ms
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup:
@@ -59,6 +59,10 @@ test: setup stubdoms ## every test, those against real Xen too
 	$(GO) test -count=1 -p 1 -timeout 20m $(PEERS)
 	$(GO) test -count=1 -p 1 -timeout 45m ./tests/gostd $(SYSTEM)
 	@cat build/reports/*.txt
+
+.PHONY: test-storedomain
+test-storedomain: setup stubdoms ## the xenstore domain on real Xen; not yet a part of make test, see docs/xenstore-domain.md
+	$(GO) test -tags storedomain -count=1 -v -timeout 25m -run TestXenstoreDomain ./tests/system
 
 .PHONY: soak
 soak: setup ## half an hour of everything at once on real Xen, then long walks beside lvm2 (SOAK=$(SOAK))

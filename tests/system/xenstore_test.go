@@ -1,3 +1,5 @@
+//go:build storedomain
+
 package system
 
 import (
