@@ -117,14 +117,19 @@ func (mv *mover) step(ctx context.Context, step []metadata.Copy, tags []string, 
 	if err != nil {
 		return g.fail("move extents", err)
 	}
-	if first == last {
+	if !first && !last {
 		return g.Commit(ctx, after, op)
 	}
-	ch := metadata.ChangePV{Device: g.vg.PVByID(source).Device}
-	if first {
+	pv := g.vg.PVByID(source)
+	ch := metadata.ChangePV{Device: pv.Device}
+	if !last {
 		ch.AddTags = tags
-	} else {
-		ch.DelTags = tags
+	}
+	// The note of a move that was interrupted goes too, also when what it left is a single step.
+	for _, t := range pv.Tags {
+		if (t == moveTag || strings.HasPrefix(t, moveTag+".")) && !slices.Contains(ch.AddTags, t) {
+			ch.DelTags = append(ch.DelTags, t)
+		}
 	}
 	_, tag, err := after.ChangePV(mv.env, ch)
 	switch {

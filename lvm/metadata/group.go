@@ -94,7 +94,7 @@ func (vg *VG) newHead() *text.Section {
 // AddPVs adds physical volumes to the group.
 func (vg *VG) AddPVs(pvs []NewPV) (*VG, Operation, error) {
 	e := vg.edit()
-	if err := vg.changeable(0); err != nil {
+	if err := vg.changeable(missingOK); err != nil {
 		return nil, e.op, err
 	}
 	if err := vg.mustResize(); err != nil {

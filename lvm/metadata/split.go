@@ -73,7 +73,7 @@ func (vg *VG) splitPVs(r Split) (goes map[string]bool, order []int, err error) {
 	if r.LV != "" {
 		lv := vg.LV(r.LV)
 		if lv == nil {
-			return nil, nil, refuse(ErrNotFound, "Logical volume \"%s\" not found", r.LV)
+			return nil, nil, refuse(ErrNotFound, "Logical volume %s not in volume group %s", r.LV, vg.name)
 		}
 		for _, key := range vg.pvsOf(lv, map[string]bool{}) {
 			add(vg.pvIndex(key))

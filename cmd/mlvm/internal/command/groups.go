@@ -82,7 +82,7 @@ func Disk(pv *lvm.PhysicalVolume) *report.PV {
 	}
 	d.Major, d.Minor = numbers(pv.Disk)
 	if pv.Missing() {
-		d.Name = report.Missing
+		d.Name, d.Major, d.Minor = report.Missing, 0, 0
 		d.InUse = true
 	}
 	if len(pv.Label.Bootloader) > 0 {
@@ -97,13 +97,14 @@ func Disk(pv *lvm.PhysicalVolume) *report.PV {
 		if d.Areas == 0 || size < d.AreaSize {
 			d.AreaSize = size
 		}
-		if d.Areas == 0 || free < d.AreaFree {
+		d.Areas++
+		if a.Ignored() {
+			continue // what is free there is of no use
+		}
+		if d.AreasUsed == 0 || free < d.AreaFree {
 			d.AreaFree = free
 		}
-		d.Areas++
-		if !a.Ignored() {
-			d.AreasUsed++
-		}
+		d.AreasUsed++
 	}
 	return d
 }

@@ -298,7 +298,7 @@ func vgextend(ctx context.Context, r *command.Run) error {
 	if _, err := r.Found(inv, name); err != nil {
 		return err
 	}
-	g, err := r.Open(inv, name, 0)
+	g, err := r.Open(inv, name, lvm.AllowMissing)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func pvcreate(ctx context.Context, r *command.Run) error {
 		if err := mayInitialize(r, inv, d); err != nil {
 			return err
 		}
-		if err := fakeSize(r, d, o); err != nil {
+		if err := fakeSize(r, inv, d, o); err != nil {
 			return err
 		}
 	}
@@ -133,17 +133,23 @@ func pvcreate(ctx context.Context, r *command.Run) error {
 	return failed
 }
 
-// fakeSize asks before a physical volume gets another size than its disk.
-func fakeSize(r *command.Run, d lvm.Disk, o lvm.PVOptions) error {
+// fakeSize warns of a physical volume of another size than its disk. Like lvm2 it asks only where there is a physical
+// volume already.
+func fakeSize(r *command.Run, inv *lvm.Inventory, d lvm.Disk, o lvm.PVOptions) error {
 	real := uint64(d.Device.Size())
 	if o.Size == 0 || o.Size == real {
 		return nil
 	}
-	if !r.Ask("WARNING: %s: device size %s does not match requested size %s. Proceed? [y/n]: ", d.Name,
-		sizeOf(real), sizeOf(o.Size)) {
-		return r.Failed("%s: physical volume not initialized.", d.Name)
+	if inv.PV(d.Name) != nil {
+		if !r.Ask("WARNING: %s: device size %s does not match requested size %s. Proceed? [y/n]: ", d.Name,
+			sizeOf(real), sizeOf(o.Size)) {
+			return r.Failed("%s: physical volume not initialized.", d.Name)
+		}
+		r.Warn("WARNING: Faking size of PV %s. Don't write outside real device.", d.Name)
 	}
-	r.Warn("WARNING: Faking size of PV %s. Don't write outside real device.", d.Name)
+	if o.Size > real {
+		r.Warn("WARNING: %s: Overriding real size. You could lose data.", d.Name)
+	}
 	return nil
 }
 
@@ -153,12 +159,11 @@ func sizeOf(bytes uint64) string { return report.Size(bytes / metadata.SectorSiz
 func restoreLayout(r *command.Run, o *lvm.PVOptions) error {
 	vg, err := r.Store().Read("", r.Str("restorefile", ""))
 	if err != nil {
-		r.Warn("%v", err)
-		return r.Failed("Unable to read volume group from %s", r.Str("restorefile", ""))
+		return r.Verb.WrongUse("Unable to read volume group from %s: %v", r.Str("restorefile", ""), err)
 	}
 	pv := vg.PVByID(o.ID)
 	if pv == nil {
-		return r.Failed("Can't find uuid %s in backup file %s", o.ID, r.Str("restorefile", ""))
+		return r.Verb.WrongUse("Can't find uuid %s in backup file %s", o.ID, r.Str("restorefile", ""))
 	}
 	o.PEStart = pv.PEStart * metadata.SectorSize
 	o.BAStart, o.Bootloader = pv.BAStart*metadata.SectorSize, pv.BASize*metadata.SectorSize

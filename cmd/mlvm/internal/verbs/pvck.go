@@ -101,7 +101,7 @@ func (c *checker) label() (sector uint64, raw []byte, l ondisk.Label, err error)
 		}
 	}
 	//lint:ignore ST1005 a sentence for users
-	return 0, nil, l, fmt.Errorf("No label found on %s.", c.disk.Name)
+	return 0, nil, l, fmt.Errorf("Could not find LVM label on %s", c.disk.Name)
 }
 
 func (c *checker) check() error {
@@ -213,6 +213,9 @@ func (c *checker) headers() error {
 	}
 	if err != nil {
 		c.problem("%v", err)
+	}
+	if len(l.Metadata) == 0 {
+		p("zero metadata copies")
 	}
 	for i, a := range l.Metadata {
 		if err := c.header(i+1, a); err != nil {

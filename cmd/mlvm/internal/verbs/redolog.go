@@ -245,6 +245,21 @@ func logVerb(ctx context.Context, r *command.Run) error {
 	if list.Problem != "" {
 		return r.Failed("%s", list.Problem)
 	}
+	pending := 0
+	for _, c := range list.Changes {
+		if c.Pending {
+			pending++
+		}
+	}
+	switch {
+	case !list.Armed:
+		r.Print("Volume group \"%s\": all changes are in the metadata, LVM2 may use it.", name)
+	case pending == 0:
+		// The change that armed it went into the metadata, with the barrier.
+		r.Print("Volume group \"%s\": all changes are in the metadata, but LVM2 is kept out until mlvm sync %s.", name, name)
+	default:
+		r.Print("Volume group \"%s\": %d of the changes are not in the metadata; LVM2 is kept out until mlvm sync %s.", name, pending, name)
+	}
 	return nil
 }
 

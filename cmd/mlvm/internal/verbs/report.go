@@ -346,7 +346,7 @@ func wanted(r *command.Run, inv *lvm.Inventory, failed *error) []want {
 			return w
 		}
 		vg := r.Current(inv, f)
-		if vg == nil {
+		if vg == nil || vg.Exported() && !showsExported(r.Verb.Name) {
 			return nil
 		}
 		w := &want{found: f, vg: vg, lvs: []string{}}
@@ -384,6 +384,8 @@ func wanted(r *command.Run, inv *lvm.Inventory, failed *error) []want {
 		}
 		w := get(f)
 		switch {
+		case w == nil && f.VG != nil && f.VG.Exported():
+			*failed = r.Failed("Volume group %s is exported", f.Name)
 		case w == nil:
 			if f.VG != nil {
 				r.WarnForeign(f.Name, f.VG.SystemID())
@@ -399,6 +401,10 @@ func wanted(r *command.Run, inv *lvm.Inventory, failed *error) []want {
 	}
 	return onlyUseful(list)
 }
+
+// showsExported reports whether a verb is also about groups that nobody may use until vgimport. As in lvm2, those about
+// volumes are not.
+func showsExported(verb string) bool { return !strings.HasPrefix(verb, "lv") && verb != "vgck" }
 
 // onlyUseful leaves out groups of which nothing is wanted.
 func onlyUseful(list []*want) []want {

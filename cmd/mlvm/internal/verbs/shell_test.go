@@ -107,7 +107,7 @@ lvs --noheadings -o name,size vg
 		t.Errorf("said: %s", p.stderr)
 	}
 	// All is folded.
-	p.want("", "log", "show", "vg")
+	p.want("  Volume group \"vg\": all changes are in the metadata, LVM2 may use it.\n", "log", "show", "vg")
 	p.want("  two 5.00m\n", "lvs", "--noheadings", "-o", "name,size", "--separator", " ", "vg")
 }
 
