@@ -322,6 +322,17 @@ func (r *Run) Disk(name string) (lvm.Disk, bool) {
 	return lvm.Disk{}, false
 }
 
+// NotOurs refuses to write into a file that is one of the disks the command has open, whole or as the image around a
+// partition: what is there would be lost.
+func (r *Run) NotOurs(name string) error {
+	for _, d := range r.opened {
+		if devices.Same(d.File().Name(), name) {
+			return r.Failed("%s is one of the disks in use; it is not overwritten. Name another file.", name)
+		}
+	}
+	return nil
+}
+
 // NoDisk says why a name is not that of a usable disk.
 func (r *Run) NoDisk(name string) error {
 	if _, err := os.Stat(name); err == nil && r.source != "" {
