@@ -121,6 +121,7 @@ func (r *Run) lock(ctx context.Context, n Need) error {
 	if err != nil {
 		return err
 	}
+	set.Waiting = func(path string) { r.Warn("Waiting for another process that has the lock %s.", path) }
 	r.locks = set
 	global, group := locks.Shared, locks.Shared
 	if n.Global {
