@@ -121,6 +121,7 @@ func (r *Run) lock(ctx context.Context, n Need) error {
 	if err != nil {
 		return err
 	}
+	set.Waiting = func(path string) { r.Warn("Waiting for another process that has the lock %s.", path) }
 	r.locks = set
 	global, group := locks.Shared, locks.Shared
 	if n.Global {
@@ -320,6 +321,17 @@ func (r *Run) Disk(name string) (lvm.Disk, bool) {
 		}
 	}
 	return lvm.Disk{}, false
+}
+
+// NotOurs refuses to write into a file that is one of the disks the command has open, whole or as the image around a
+// partition: what is there would be lost.
+func (r *Run) NotOurs(name string) error {
+	for _, d := range r.opened {
+		if devices.Same(d.File().Name(), name) {
+			return r.Failed("%s is one of the disks in use; it is not overwritten. Name another file.", name)
+		}
+	}
+	return nil
 }
 
 // NoDisk says why a name is not that of a usable disk.

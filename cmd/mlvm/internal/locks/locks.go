@@ -26,6 +26,8 @@ const (
 type Set struct {
 	dir  string
 	held []held
+	// Waiting, if set, is told once of each lock that another process has not given up for a second.
+	Waiting func(path string)
 }
 
 type held struct {
@@ -75,7 +77,7 @@ func (s *Set) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *Set) take(ctx context.Context, name string, m Mode) error {
 	path := s.path(name)
-	aux, err := lock(ctx, path+":aux", Exclusive)
+	aux, err := s.lock(ctx, path+":aux", Exclusive)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (s *Set) take(ctx context.Context, name string, m Mode) error {
 	} else {
 		defer undo(path+":aux", aux)
 	}
-	f, err := lock(ctx, path, m)
+	f, err := s.lock(ctx, path, m)
 	if err != nil {
 		return err
 	}
@@ -93,13 +95,13 @@ func (s *Set) take(ctx context.Context, name string, m Mode) error {
 }
 
 // lock waits for a lock file until ctx ends.
-func lock(ctx context.Context, path string, m Mode) (*os.File, error) {
+func (s *Set) lock(ctx context.Context, path string, m Mode) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o777)
 		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
-		if err := wait(ctx, f, m); err != nil {
+		if err := s.wait(ctx, f, m); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
@@ -113,8 +115,12 @@ func lock(ctx context.Context, path string, m Mode) (*os.File, error) {
 // poll is how often a lock that another process holds is tried again.
 const poll = 10 * time.Millisecond
 
+// patience is how long a lock is waited for without a word.
+const patience = time.Second
+
 // wait locks a file that is open.
-func wait(ctx context.Context, f *os.File, m Mode) error {
+func (s *Set) wait(ctx context.Context, f *os.File, m Mode) error {
+	began, said := time.Now(), s.Waiting == nil
 	for {
 		err := unix.Flock(int(f.Fd()), int(m)|unix.LOCK_NB)
 		switch {
@@ -124,6 +130,10 @@ func wait(ctx context.Context, f *os.File, m Mode) error {
 			continue
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return err
+		}
+		if !said && time.Since(began) > patience {
+			said = true
+			s.Waiting(f.Name())
 		}
 		select {
 		case <-ctx.Done():
@@ -154,7 +164,7 @@ func undo(path string, f *os.File) {
 func (s *Set) Files(ctx context.Context, files []*os.File, m Mode) error {
 	files = slices.SortedFunc(slices.Values(files), func(a, b *os.File) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, f := range files {
-		if err := wait(ctx, f, m); err != nil {
+		if err := s.wait(ctx, f, m); err != nil {
 			return fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -114,5 +115,24 @@ func TestNames(t *testing.T) {
 		if err := s.Group(t.Context(), name, Shared); err == nil {
 			t.Errorf("locked %q", name)
 		}
+	}
+}
+
+// A wait that lasts is told, once, with the lock's name; it goes on.
+func TestWaitingIsTold(t *testing.T) {
+	dir := t.TempDir()
+	holder, waiter := set(t, dir), set(t, dir)
+	if err := holder.Group(t.Context(), "vg0", Shared); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	waiter.Waiting = func(path string) { told = append(told, filepath.Base(path)) }
+	ctx, cancel := context.WithTimeout(t.Context(), patience+10*poll)
+	defer cancel()
+	if err := waiter.Group(ctx, "vg0", Exclusive); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the lock was given twice: %v", err)
+	}
+	if !slices.Equal(told, []string{"V_vg0"}) {
+		t.Errorf("told %q", told)
 	}
 }

@@ -53,7 +53,12 @@ func cp(ctx context.Context, r *command.Run) error {
 		return r.Failed("Neither %s nor %s is a logical volume.", from, to)
 	case from == to:
 		return r.Failed("%s and %s are the same volume.", from, to)
-	case r.Test():
+	case dst == nil && to != "-":
+		if err := r.NotOurs(to); err != nil {
+			return err
+		}
+	}
+	if r.Test() {
 		return nil
 	}
 	if err := c.copy(from, to, src, dst); err != nil {

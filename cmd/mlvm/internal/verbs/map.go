@@ -40,6 +40,9 @@ func drawMap(ctx context.Context, r *command.Run) error {
 			_, err := r.Stdout.Write([]byte(picture.Of(picked[0].group.VG()).SVG()))
 			return err
 		}
+		if err := r.NotOurs(svg); err != nil {
+			return err
+		}
 		return os.WriteFile(svg, []byte(picture.Of(picked[0].group.VG()).SVG()), 0o644)
 	}
 	if r.Has("json") {

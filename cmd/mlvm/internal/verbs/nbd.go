@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"syscall"
 
 	"morgana/block"
 	"morgana/cmd/mlvm/internal/args"
@@ -137,6 +138,9 @@ func listen(r *command.Run) (net.Listener, error) {
 	path := r.Str("socket", "")
 	if path == "" {
 		return net.Listen("tcp", r.Str("listen", "127.0.0.1:10809"))
+	}
+	if most := len(syscall.RawSockaddrUnix{}.Path) - 1; len(path) > most {
+		return nil, fmt.Errorf("%s: the path of a socket has at most %d bytes, this has %d; use a shorter one", path, most, len(path))
 	}
 	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 		if c, err := net.Dial("unix", path); err == nil {
