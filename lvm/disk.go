@@ -54,6 +54,7 @@ var (
 	ErrUnknown     = errors.New("the volume group has unknown segments")
 	ErrMissing     = errors.New("physical volumes are missing")
 	ErrOutdated    = errors.New("outdated")
+	ErrUnowned     = errors.New("in use by a group that was not found")
 	ErrDuplicate   = errors.New("two disks have the same physical volume")
 	ErrContested   = errors.New("two volume groups claim the same physical volume")
 	ErrMismatch    = errors.New("copies of the metadata differ in spite of the same sequence number")

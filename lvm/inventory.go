@@ -1,7 +1,6 @@
 package lvm
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -147,7 +146,7 @@ func (inv *Inventory) assemble(prefer []string) {
 	}
 	for _, pv := range inv.pvs {
 		if pv.Unowned() {
-			inv.problem(pv.Disk.Name, errors.New("the label says that it is in use, but no volume group was found that uses it"),
+			inv.problem(pv.Disk.Name, fmt.Errorf("%w, as its label says", ErrUnowned),
 				"add the group's other disks, or overwrite it with pvcreate -ff")
 		}
 	}

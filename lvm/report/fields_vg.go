@@ -38,7 +38,18 @@ func groupFields() []*field {
 	return []*field{
 		str("vg_fmt", "Fmt", 0, "lvm2", func(*metadata.VG) string { return "lvm2" }, "Format of the metadata"),
 		str("vg_uuid", "VG UUID", 38, "", func(vg *metadata.VG) string { return vg.ID().String() }, "The group's identity"),
-		str("vg_name", "VG", 0, "", (*metadata.VG).Name, "Name"),
+		{
+			id: "vg_name", heading: "VG", scope: ofVG, kind: textKind, about: "Name",
+			get: func(_ *Settings, r *Row) value {
+				switch {
+				case r.Group.VG != nil:
+					return text(r.Group.VG.Name())
+				case r.PV != nil && r.PV.InUse: // by a group that was not found
+					return text("[unknown]")
+				}
+				return text("")
+			},
+		},
 		str("vg_attr", "Attr", 5, "r-----", vgAttributes, "Six letters, see vgs(8)"),
 		str("vg_permissions", "VPerms", 10, "read-only", func(vg *metadata.VG) string {
 			if vg.Writable() {

@@ -234,6 +234,12 @@ func (r *Run) warnProblems(inv *lvm.Inventory) {
 		var header *ondisk.HeaderError
 		switch {
 		case errors.Is(p, lvm.ErrMissing), errors.Is(p, lvm.ErrDuplicate), errors.Is(p, lvm.ErrOutdated):
+		case errors.Is(p, lvm.ErrUnowned):
+			// Other verbs are not about disks, or say it themselves.
+			if strings.HasPrefix(r.Verb.Name, "pv") && !slices.Contains([]string{"pvcreate", "pvremove"}, r.Verb.Name) {
+				r.Warn("WARNING: PV %s is marked in use but no VG was found using it.", p.Disk)
+				r.Warn("WARNING: PV %s might need repairing.", p.Disk)
+			}
 		case errors.As(p, &header):
 			for _, bad := range header.Bad {
 				r.Warn("WARNING: %v in mda header on %s at %d", bad, p.Disk, header.Start)

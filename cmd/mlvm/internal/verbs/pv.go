@@ -233,7 +233,8 @@ func mayInitialize(r *command.Run, inv *lvm.Inventory, d lvm.Disk) error {
 		r.Warn("Can't initialize physical volume \"%s\" of volume group \"%s\" without -ff", d.Name, pv.Group.Name)
 		return refused()
 	case pv.Unowned() && r.Force() < 2:
-		r.Warn("Can't initialize physical volume \"%s\" of unknown volume group without -ff", d.Name)
+		r.Warn("PV %s is used by a VG but its metadata is missing.", d.Name)
+		r.Warn("Can't initialize PV '%s' without -ff.", d.Name)
 		return refused()
 	case pv.Group != nil:
 		if !r.Ask("Really INITIALIZE physical volume \"%s\" of volume group \"%s\" [y/n]? ", d.Name, pv.Group.Name) {
