@@ -48,6 +48,11 @@ func pvck(ctx context.Context, r *command.Run) error {
 			failed = r.Failed("Cannot access device %s.", name)
 			continue
 		}
+		if file := r.Str("file", ""); file != "" && what != "" {
+			if err := r.NotOurs(file); err != nil {
+				return err
+			}
+		}
 		c := &checker{r: r, disk: d, area: int(r.Uint("pvmetadatacopies", 1))}
 		var err error
 		switch what {
