@@ -258,7 +258,7 @@ func TestListAndUnknownExport(t *testing.T) {
 // A client that breaks the protocol loses its connection and nobody else's.
 func TestHostileClients(t *testing.T) {
 	dev := block.NewMem(1<<20, 512)
-	socket := serve(t, Config{Exports: []Export{{Device: dev}}, HandshakeTimeout: 300 * time.Millisecond})
+	socket := serve(t, Config{Exports: []Export{{Device: dev}}, HandshakeTimeout: 2 * time.Second})
 	good := client(t, socket, "")
 	flags := []byte{0, 0, 0, 3}
 	sel := wire.AppendSelection(nil, wire.Selection{})
