@@ -348,6 +348,18 @@ func (r *Run) NoDisk(name string) error {
 	return r.Failed("Cannot use %s: device not found", name)
 }
 
+// OpenNamed finds the group of a name among the disks and opens it for changes.
+func (r *Run) OpenNamed(ctx context.Context, name string) (*lvm.Group, error) {
+	inv, err := r.Scan(ctx, Need{Write: true, Groups: []string{name}})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.Found(inv, name); err != nil {
+		return nil, err
+	}
+	return r.Open(inv, name, 0)
+}
+
 // Open opens a group for changes, unless the command only tests.
 func (r *Run) Open(inv *lvm.Inventory, name string, allow lvm.Allow) (*lvm.Group, error) {
 	return r.openWith(inv, name, lvm.OpenOptions{Mode: lvm.ReadWrite, Allow: allow, SystemIDs: r.SystemIDs(), Stamp: r.Stamp, Redo: r.RedoOptions()})

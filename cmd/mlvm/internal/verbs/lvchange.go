@@ -134,14 +134,7 @@ func lvrename(ctx context.Context, r *command.Run) error {
 	if err != nil {
 		return err
 	}
-	inv, err := r.Scan(ctx, command.Need{Write: true, Groups: []string{group}})
-	if err != nil {
-		return err
-	}
-	if _, err := r.Found(inv, group); err != nil {
-		return err
-	}
-	g, err := r.Open(inv, group, 0)
+	g, err := r.OpenNamed(ctx, group)
 	if err != nil {
 		return err
 	}
