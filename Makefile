@@ -70,7 +70,7 @@ soak: setup ## half an hour of everything at once on real Xen, then long walks b
 	SOAK=$(SOAK) $(GO) test -count=1 -v -p 1 -timeout 0 ./tests/lvm ./tests/lvm/extents ./tests/lvm/store
 
 .PHONY: test-short
-test-short: ## the tests of the inner loop, under a minute
+test-short: setup ## the tests of the inner loop, under a minute
 	$(GO) test -short $(QUICK)
 
 .PHONY: lint

@@ -36,7 +36,7 @@ func need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			t.Skipf("%s is missing; Debian's nbdkit, libnbd-bin and qemu-utils have the peers", p)
+			t.Fatalf("%s is missing; Debian's nbdkit, libnbd-bin and qemu-utils have the peers", p)
 		}
 	}
 }

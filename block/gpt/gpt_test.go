@@ -18,7 +18,7 @@ func table(t testing.TB) *file.Device {
 	t.Helper()
 	const sfdisk = "/usr/sbin/sfdisk"
 	if _, err := os.Stat(sfdisk); err != nil {
-		t.Skip("sfdisk is missing; it is in Debian's fdisk")
+		t.Fatal("sfdisk is missing; it is in Debian's fdisk")
 	}
 	d, err := file.Create(filepath.Join(t.TempDir(), "d"), 64<<20)
 	if err != nil {

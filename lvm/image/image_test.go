@@ -205,7 +205,7 @@ func TestBuild(t *testing.T) {
 func run(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	if _, err := os.Stat(program); err != nil {
-		t.Skipf("%s is missing; Debian's fdisk, e2fsprogs and dosfstools have the judges", program)
+		t.Fatalf("%s is missing; Debian's fdisk, e2fsprogs and dosfstools have the judges", program)
 	}
 	out, err := exec.Command(program, args...).CombinedOutput()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 func git(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git")
+		t.Fatal("no git")
 	}
 	c := exec.Command("git", append([]string{"-C", dir, "-c", "safe.directory=*"}, args...)...)
 	out, err := c.CombinedOutput()

@@ -31,7 +31,7 @@ func program(t testing.TB, name string) string {
 	}
 	p, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("%s is missing; it is in Debian's e2fsprogs", name)
+		t.Fatalf("%s is missing; it is in Debian's e2fsprogs", name)
 	}
 	return p
 }

@@ -30,7 +30,7 @@ func build(t testing.TB, size int64, sector int, root *tree.Node, o Options) str
 	}
 	fsck := "/usr/sbin/fsck.fat"
 	if _, err := os.Stat(fsck); err != nil {
-		t.Skip("fsck.fat is missing; it is in Debian's dosfstools")
+		t.Fatal("fsck.fat is missing; it is in Debian's dosfstools")
 	}
 	if out, err := exec.Command(fsck, "-n", "-v", name).CombinedOutput(); err != nil || strings.Contains(string(out), "differ") {
 		t.Fatalf("fsck.fat: %v\n%s", err, out)
@@ -92,7 +92,7 @@ func TestEveryKind(t *testing.T) {
 			}
 			mcopy, err := exec.LookPath("mcopy")
 			if err != nil {
-				t.Skip("mcopy is missing; it is in Debian's mtools")
+				t.Fatal("mcopy is missing; it is in Debian's mtools")
 			}
 			out := t.TempDir()
 			cmd := exec.Command(mcopy, "-s", "-m", "-i", image, "::/", out)

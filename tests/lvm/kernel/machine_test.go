@@ -198,7 +198,7 @@ func peer(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("%s is missing; Debian's libnbd-bin and qemu-utils have the peers", name)
+		t.Fatalf("%s is missing; Debian's libnbd-bin and qemu-utils have the peers", name)
 	}
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)

@@ -42,7 +42,7 @@ func TestTutorial(t *testing.T) {
 	for _, p := range []string{"nbdcopy", "qemu-io", "vgck", "e2fsck", "losetup"} {
 		if _, err := exec.LookPath(p); err != nil {
 			if _, err := os.Stat(filepath.Join("/usr/sbin", p)); err != nil {
-				t.Skipf("%s is missing; the document says which packages it needs", p)
+				t.Fatalf("%s is missing; the document says which packages it needs", p)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ func TestCompletion(t *testing.T) {
 func TestCompletionOfBash(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("no bash")
+		t.Fatal("no bash")
 	}
 	p := newProgram(t)
 	p.must("completion", "bash")
