@@ -3,12 +3,13 @@ package main
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"morgana/tests/script"
 )
 
 // TestCommandScripts runs testdata/lvm2/*.txtar, which say what the program does for an ordinary user on plain files, without
@@ -28,27 +29,8 @@ func TestCommandScripts(t *testing.T) {
 			e.Setenv("TZ", "UTC")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "disk": disk, "fill": fill},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": script.Exits, "disk": disk, "fill": fill},
 	})
-}
-
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var status *exec.ExitError
-		if !errors.As(err, &status) {
-			ts.Fatalf("%v", err)
-		}
-		got = status.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
 }
 
 func disk(ts *testscript.TestScript, neg bool, args []string) {
