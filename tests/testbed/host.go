@@ -26,6 +26,7 @@ type Options struct {
 	Xenstored     string   // a program in dom0, or "none"; xenstored by default
 	Disks         []string // raw image files of here: dom0's /dev/vdb, /dev/vdc, …; it writes to them
 	Emulated      bool     // no other reason
+	GuestRoot     bool     // one more disk in dom0, read-only: the root file system of Host.RootGuest, Host.GuestRoot there
 	Linux         bool     // dom0's Linux alone, without Xen below it: for what needs a kernel and no domains
 
 	Share    string    // directory to share; a temporary one by default
@@ -52,6 +53,8 @@ type Host struct {
 	Dir string
 	// Own says that it is this machine's own Xen, where other domains may run.
 	Own bool
+	// GuestRoot is the device in dom0 that has a root file system for a guest, "" without Options.GuestRoot.
+	GuestRoot string
 	// BootTime is how long an emulated host took from QEMU's start until its tool stack was up.
 	BootTime time.Duration
 
@@ -90,7 +93,7 @@ func (o *Options) fill() {
 // shapes reports whether the options want a machine of their making.
 func (o *Options) shapes() bool {
 	return o.Emulated || o.Linux || o.MemoryMiB != 0 || o.Dom0MemoryMiB != 0 || o.CPUs != 0 || o.Dom0CPUs != 0 || o.XenArgs != "" ||
-		o.Xenstored != "" || len(o.Disks) > 0
+		o.Xenstored != "" || len(o.Disks) > 0 || o.GuestRoot
 }
 
 // Start takes this machine's own Xen where it is a Xen host's dom0, else it boots a host and waits until its tool stack
