@@ -26,9 +26,9 @@ type Options struct {
 	Xenstored     string   // a program in dom0, or "none"; xenstored by default
 	Disks         []string // raw image files of here: dom0's /dev/vdb, /dev/vdc, …; it writes to them
 	Emulated      bool     // no other reason
-	GuestRoot     bool     // one more disk in dom0, read-only: the root file system of Host.RootGuest, Host.GuestRoot there
 	Linux         bool     // dom0's Linux alone, without Xen below it: for what needs a kernel and no domains
 
+	GuestRoot bool // a root file system for Host.RootGuest, as Host.GuestRoot
 	Share    string    // directory to share; a temporary one by default
 	Stock    string    // directory with vmlinuz and guest.gz for StockGuest; by default they are built with the emulated host
 	NoLogs   bool      // on an own host: take the console's terminal for all there is, as if xenconsoled kept no logs
@@ -53,7 +53,7 @@ type Host struct {
 	Dir string
 	// Own says that it is this machine's own Xen, where other domains may run.
 	Own bool
-	// GuestRoot is the device in dom0 that has a root file system for a guest, "" without Options.GuestRoot.
+	// GuestRoot is a device or file of dom0's to read a guest's root file system from, "" without Options.GuestRoot.
 	GuestRoot string
 	// BootTime is how long an emulated host took from QEMU's start until its tool stack was up.
 	BootTime time.Duration
@@ -93,7 +93,7 @@ func (o *Options) fill() {
 // shapes reports whether the options want a machine of their making.
 func (o *Options) shapes() bool {
 	return o.Emulated || o.Linux || o.MemoryMiB != 0 || o.Dom0MemoryMiB != 0 || o.CPUs != 0 || o.Dom0CPUs != 0 || o.XenArgs != "" ||
-		o.Xenstored != "" || len(o.Disks) > 0 || o.GuestRoot
+		o.Xenstored != "" || len(o.Disks) > 0
 }
 
 // Start takes this machine's own Xen where it is a Xen host's dom0, else it boots a host and waits until its tool stack
