@@ -287,12 +287,13 @@ func (b *builder) guestRoot() error {
 	const trim = `set -e
 cp -a root guest
 rm -rf guest/lib/modules
-chroot guest apt-get purge -qq -y --auto-remove "$@" >/dev/null
+chroot guest sh -c 'apt-mark auto $(apt-mark showmanual) && apt-mark manual "$@"' mark "$@" >/dev/null
+chroot guest apt-get autoremove -qq -y --purge -o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false >/dev/null
 rm -rf guest/usr/share/doc guest/usr/share/man guest/usr/share/info guest/usr/share/locale guest/usr/share/i18n guest/var/lib/apt/lists/* guest/sbin/bed-init guest/var/log/*
 cp packages/bin/busybox guest/bin/busybox
 echo web >guest/etc/hostname
 echo '/dev/xvda / ext4 defaults 0 1' >guest/etc/fstab`
-	if err := b.run("sh", append([]string{"-c", trim, "trim"}, recipe.NotInGuest...)...); err != nil {
+	if err := b.run("sh", append([]string{"-c", trim, "trim"}, recipe.InGuest...)...); err != nil {
 		return err
 	}
 	for name, content := range map[string]string{"init": script("root-init.sh"), "poweroff": script("root-poweroff.sh")} {
