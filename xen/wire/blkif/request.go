@@ -94,17 +94,3 @@ func (r *Request) IndirectPages() int {
 	}
 	return (r.Segments + SegmentsPerPage - 1) / SegmentsPerPage
 }
-
-// DecodeRequest reads a request from a copy of a slot, of which it uses SlotSize bytes; fewer is a panic. It takes what
-// the slot says: Validate it before use.
-func (a ABI) DecodeRequest(dst *Request, slot []byte) { panic("unimplemented") }
-
-// PutRequest writes a request into a slot, of which it uses SlotSize bytes; fewer is a panic. The request must be one
-// that Validate or, for an indirect one, its maker passes: too many segments is a panic.
-func (a ABI) PutRequest(slot []byte, r *Request) { panic("unimplemented") }
-
-// DecodeSegments reads len(dst) segments, at most SegmentsPerPage, from a copy of an indirect request's page.
-func DecodeSegments(dst []Segment, page []byte) { panic("unimplemented") }
-
-// PutSegments writes segments, at most SegmentsPerPage, into an indirect request's page.
-func PutSegments(page []byte, segs []Segment) { panic("unimplemented") }

@@ -26,9 +26,3 @@ func (a ABI) ResponseSize() int {
 	}
 	return 16
 }
-
-// PutResponse writes a response into a slot, of which it uses ResponseSize bytes; fewer is a panic.
-func (a ABI) PutResponse(slot []byte, r Response) { panic("unimplemented") }
-
-// DecodeResponse reads a response from a copy of a slot, of which it uses ResponseSize bytes; fewer is a panic.
-func (a ABI) DecodeResponse(slot []byte) Response { panic("unimplemented") }
