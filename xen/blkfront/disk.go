@@ -72,10 +72,10 @@ type Disk struct {
 
 	life   context.Context // ends with the device
 	stop   context.CancelFunc
-	ended  chan struct{}      // closed when xenbus has ended
-	opened chan struct{}      // closed at the first connection
-	over   chan struct{}      // closed with err
-	err    error              // why it is over; read it after over is closed
+	ended  chan struct{} // closed when xenbus has ended
+	opened chan struct{} // closed at the first connection
+	over   chan struct{} // closed with err
+	err    error         // why it is over; read it after over is closed
 
 	preparing *session // since Prepare; xenbus's goroutine's
 
@@ -84,6 +84,7 @@ type Disk struct {
 
 	mu      sync.Mutex
 	isOver  bool
+	failed  error         // of the last try to connect
 	sess    *session      // connected
 	again   []uint64      // what is to be sent again, sorted
 	changed chan struct{} // closed and made anew when sess or again changed
@@ -117,8 +118,14 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 		d.Close()
 		return nil, err
 	case <-ctx.Done():
+		d.mu.Lock()
+		err := context.Cause(ctx)
+		if d.failed != nil {
+			err = fmt.Errorf("%w; the last try: %w", err, d.failed)
+		}
+		d.mu.Unlock()
 		d.Close()
-		return nil, d.error("open", -1, fmt.Errorf("its backend does not connect: %w", context.Cause(ctx)))
+		return nil, d.error("open", -1, fmt.Errorf("its backend does not connect: %w", err))
 	}
 }
 
@@ -142,9 +149,6 @@ func newDisk(cfg Config) (*Disk, error) {
 func (d *Disk) run(xenbus func(context.Context, xenbus.Frontend) error) {
 	defer close(d.ended)
 	err := xenbus(d.life, driver{d})
-	if err == nil {
-		err = ErrRemoved
-	}
 	d.end(d.error("connect", -1, err))
 	driver{d}.Disconnect()
 }
@@ -307,14 +311,22 @@ func (v driver) Prepare(_ context.Context, peer xen.DomID, back xenbus.Nodes) (m
 	}
 	f, err := blkif.ParseFeatures(blkif.Nodes(back))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBackend, err)
+		err = fmt.Errorf("%w: %w", ErrBackend, err)
+	} else {
+		d.preparing, err = newSession(d, peer, &f)
 	}
-	s, err := newSession(d, peer, &f)
+	d.trouble(err)
 	if err != nil {
 		return nil, err
 	}
-	d.preparing = s
-	return s.nodes(), nil
+	return d.preparing.nodes(), nil
+}
+
+// trouble keeps why the last try to connect failed, for the error of who gives up waiting.
+func (d *Disk) trouble(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = err
 }
 
 func (v driver) Connect(_ context.Context, back xenbus.Nodes) error {
@@ -329,6 +341,9 @@ func (v driver) Connect(_ context.Context, back xenbus.Nodes) error {
 		return err
 	}
 	s := d.preparing
+	if s.started {
+		return nil
+	}
 	s.start(f)
 	d.reconnects.Add(1)
 	d.mu.Lock()

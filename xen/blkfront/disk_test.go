@@ -71,6 +71,7 @@ func walk(t *testing.T, d *Disk, begin, end int64, seed uint64) {
 			t.Error(err)
 		}
 	}
+	check(d.WriteZeroes(begin, end-begin))
 	for range 150 {
 		if t.Failed() {
 			return

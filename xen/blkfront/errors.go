@@ -3,6 +3,8 @@ package blkfront
 import (
 	"errors"
 	"fmt"
+
+	"morgana/xen/xenbus"
 )
 
 // What callers can act on. Errors of this package match one of these, block.ErrOutOfRange, block.ErrReadOnly or a
@@ -15,7 +17,7 @@ var (
 	// ErrBackend: the backend broke the protocol. The device is over; Close it.
 	ErrBackend = errors.New("the backend broke the protocol")
 	// ErrRemoved: the tool stack detached the device. It is over; Close it.
-	ErrRemoved = errors.New("the device was removed")
+	ErrRemoved = xenbus.ErrRemoved
 	// ErrClosed: the device was closed here.
 	ErrClosed = errors.New("the device is closed")
 )

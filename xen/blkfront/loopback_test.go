@@ -129,6 +129,9 @@ func newLoopback(tb testing.TB, f blkif.Features, cfg Config) (*loopback, *Disk)
 
 // In steady state no request allocates, alone or in a batch.
 func TestNoAllocation(t *testing.T) {
+	if raced {
+		t.Skip("the race detector makes sync.Pool forget")
+	}
 	for _, feat := range []blkif.Features{{Flush: true, Discard: true}, {Flush: true, Discard: true, MaxIndirect: 32, MaxRingOrder: 2}} {
 		_, d := newLoopback(t, feat, Config{})
 		buf := make([]byte, 128<<10)

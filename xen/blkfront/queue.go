@@ -151,6 +151,7 @@ func (q *queue) reserve(c *call, pages int) (s *slot, alive bool, err error) {
 // growLocked gets more pages. The lock is not held meanwhile.
 func (q *queue) growLocked() {
 	q.pool.growing = true
+	q.held++ // the queue is not to be given up meanwhile
 	n := q.pool.step()
 	q.mu.Unlock()
 	g, err := q.s.d.cfg.Domain.Share(q.s.peer, n, xen.ReadWrite)
@@ -162,7 +163,9 @@ func (q *queue) growLocked() {
 	if err != nil {
 		g = nil
 	}
+	q.held--
 	q.pool.add(g)
+	q.settleLocked()
 	q.wakeLocked()
 }
 

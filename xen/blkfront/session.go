@@ -15,8 +15,10 @@ type session struct {
 	d      *Disk
 	peer   xen.DomID
 	queues []*queue
-	feat   blkif.Features // as of Connect
+	feat   blkif.Features // as of start
 	turn   atomic.Uint32
+
+	started bool // xenbus's goroutine's
 
 	noFlush, noBarrier, noDiscard atomic.Bool // offered and refused
 
@@ -53,7 +55,7 @@ func (s *session) nodes() map[string]string {
 
 // start begins to take answers. What the backend offers it may have told with its last state only.
 func (s *session) start(f blkif.Features) {
-	s.feat = f
+	s.feat, s.started = f, true
 	shape := shape{segments: blkif.MaxSegments}
 	if f.MaxIndirect > blkif.MaxSegments {
 		shape.segments = min(f.MaxIndirect, s.d.cfg.Segments)
