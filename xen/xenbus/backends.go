@@ -69,6 +69,7 @@ func Backends(ctx context.Context, store *xenstore.Client, class string, open fu
 		open:     open,
 		sessions: make(map[key]*session),
 		ended:    make(chan *session),
+		turns:    make(chan struct{}, turns),
 	}
 	w, err := store.Watch(ctx, b.dir)
 	if err != nil {
@@ -91,6 +92,20 @@ func ownID(ctx context.Context, store *xenstore.Client) (xen.DomID, error) {
 	return xen.DomID(n), err
 }
 
+// turns is how many transactions are open at once: a domain may have ten, of all its parts together.
+const turns = 3
+
+// transact takes its turn.
+func (b *backends) transact(ctx context.Context, f func(*xenstore.Tx) error) error {
+	select {
+	case b.turns <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-b.turns }()
+	return b.store.Transact(ctx, f)
+}
+
 // key names a device of a class.
 type key struct {
 	dom    xen.DomID
@@ -104,6 +119,7 @@ type backends struct {
 	removes bool
 	open    func(ctx context.Context, d *Device) (Backend, error)
 
+	turns    chan struct{} // held by transactions
 	wg       sync.WaitGroup
 	sessions map[key]*session
 	ended    chan *session

@@ -200,7 +200,7 @@ func (f *frontend) broke(ctx context.Context, err error) (time.Duration, error) 
 		return 0, err
 	}
 	f.core.Broke()
-	tell(ctx, f.store, f.path, err)
+	tell(ctx, f.store.Transact, f.path, err)
 	return -1, nil
 }
 
@@ -233,7 +233,7 @@ func (f *frontend) disconnect() {
 }
 
 func (f *frontend) write(ctx context.Context, v handshake.FrontView, nodes map[string]string, st handshake.State) error {
-	return writeIf(ctx, f.store, f.path, func(t *xenstore.Tree) (bool, error) {
+	return writeIf(ctx, f.store.Transact, f.path, func(t *xenstore.Tree) (bool, error) {
 		now, err := f.look(ctx, t)
 		return now == v, err
 	}, nodes, st)
@@ -248,7 +248,7 @@ func (f *frontend) part() {
 	defer cancel()
 	still := exists(ctx, f.path)
 	// A device that is gone, or a connection that is over, has nobody to be told.
-	_ = writeIf(ctx, f.store, f.path, still, nil, handshake.Closing)
+	_ = writeIf(ctx, f.store.Transact, f.path, still, nil, handshake.Closing)
 	f.disconnect()
-	_ = writeIf(ctx, f.store, f.path, still, nil, handshake.Closed)
+	_ = writeIf(ctx, f.store.Transact, f.path, still, nil, handshake.Closed)
 }

@@ -60,10 +60,13 @@ func readOnline(ctx context.Context, t *xenstore.Tree, dir string, absence bool)
 	return strings.TrimSpace(v) != "0", err
 }
 
+// transact runs transactions: a client's Transact, or one that takes turns.
+type transact func(ctx context.Context, f func(*xenstore.Tx) error) error
+
 // writeIf writes nodes and a state into dir, in a transaction in which same first reports that what was decided on is
 // still so. It returns errChanged if it is not.
-func writeIf(ctx context.Context, c *xenstore.Client, dir string, same func(t *xenstore.Tree) (bool, error), nodes map[string]string, s handshake.State) error {
-	return c.Transact(ctx, func(tx *xenstore.Tx) error {
+func writeIf(ctx context.Context, do transact, dir string, same func(t *xenstore.Tree) (bool, error), nodes map[string]string, s handshake.State) error {
+	return do(ctx, func(tx *xenstore.Tx) error {
 		ok, err := same(&tx.Tree)
 		if err != nil {
 			return err
@@ -96,8 +99,8 @@ const errorMax = 512
 
 // tell writes an error where a person looks for it. That it could not be written is no error of its own: the states
 // tell that the device is closed.
-func tell(ctx context.Context, c *xenstore.Client, dir string, reason error) {
+func tell(ctx context.Context, do transact, dir string, reason error) {
 	text := reason.Error()
 	text = text[:min(len(text), errorMax)]
-	_ = writeIf(ctx, c, dir, exists(ctx, dir), map[string]string{"error": text}, handshake.Unknown)
+	_ = writeIf(ctx, do, dir, exists(ctx, dir), map[string]string{"error": text}, handshake.Unknown)
 }

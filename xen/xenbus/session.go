@@ -77,7 +77,7 @@ func (s *session) run(ctx context.Context) {
 	}
 	if err != nil {
 		s.back.Dead()
-		tell(ctx, s.b.store, s.dev.Path, err)
+		tell(ctx, s.b.transact, s.dev.Path, err)
 	}
 	for {
 		at, err := s.step(ctx)
@@ -153,7 +153,7 @@ func (s *session) step(ctx context.Context) (at time.Duration, err error) {
 	s.mu.Unlock()
 	if failure != nil && s.back.Connected() {
 		s.back.Broke()
-		tell(ctx, s.b.store, s.dev.Path, failure)
+		tell(ctx, s.b.transact, s.dev.Path, failure)
 	}
 	v, err := s.look(ctx, &s.b.store.Tree)
 	if err != nil {
@@ -186,7 +186,7 @@ func (s *session) step(ctx context.Context) (at time.Duration, err error) {
 
 // write writes nodes and a state if things are still as they were seen.
 func (s *session) write(ctx context.Context, v handshake.BackView, nodes map[string]string, st handshake.State) error {
-	return writeIf(ctx, s.b.store, s.dev.Path, func(t *xenstore.Tree) (bool, error) {
+	return writeIf(ctx, s.b.transact, s.dev.Path, func(t *xenstore.Tree) (bool, error) {
 		now, err := s.look(ctx, t)
 		return now == v, err
 	}, nodes, st)
@@ -204,7 +204,7 @@ func (s *session) connect(ctx context.Context, v handshake.BackView) error {
 			return err
 		}
 		s.back.Broke()
-		tell(ctx, s.b.store, s.dev.Path, err)
+		tell(ctx, s.b.transact, s.dev.Path, err)
 		return errChanged
 	}
 	if err := s.write(ctx, v, publish, handshake.Connected); err != nil {
@@ -234,7 +234,7 @@ func (s *session) fail(err error) {
 func (s *session) publish(ctx context.Context, nodes map[string]string) error {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
-	err := writeIf(ctx, s.b.store, s.dev.Path, func(t *xenstore.Tree) (bool, error) {
+	err := writeIf(ctx, s.b.transact, s.dev.Path, func(t *xenstore.Tree) (bool, error) {
 		st, _, err := readState(ctx, t, s.dev.Path)
 		return st == handshake.Connected, err
 	}, nodes, handshake.Connected)
@@ -246,7 +246,7 @@ func (s *session) publish(ctx context.Context, nodes map[string]string) error {
 
 // remove removes the device's directory, and the one above if that was the last of its frontend's domain.
 func (s *session) remove(ctx context.Context, v handshake.BackView) error {
-	return s.b.store.Transact(ctx, func(tx *xenstore.Tx) error {
+	return s.b.transact(ctx, func(tx *xenstore.Tx) error {
 		now, err := s.look(ctx, &tx.Tree)
 		if err != nil {
 			return err
