@@ -55,7 +55,6 @@ type queue struct {
 	bufs buffers
 	ops  []xen.CopyOp
 	refs []xen.GrantRef
-	vecs [][]byte
 
 	freeRequests *request
 	freeCalls    *call
@@ -129,9 +128,10 @@ func (q *queue) step() {
 	}
 	for rounds := 1; ; rounds++ {
 		q.collect()
+		answered := q.answer() // what has returned does not wait for what begins
 		taken := q.take()
 		q.start()
-		answered := q.answer()
+		answered += q.answer()
 		if taken+answered == 0 && q.idle() {
 			break
 		}
@@ -394,7 +394,7 @@ func (l *callList) pop() *call {
 
 // pace is how long calls of a kind take: whether waiting for one costs less than another goroutine.
 type pace struct {
-	mean time.Duration // smoothed
+	mean time.Duration // smoothed; 0 at first
 	fast bool
 }
 
@@ -405,7 +405,7 @@ const (
 
 func (p *pace) add(took time.Duration) {
 	if p.mean == 0 {
-		p.mean = took
+		p.mean = 2 * slowAbove // to be slow until shown to be fast
 	}
 	p.mean += (took - p.mean) / 8
 	switch {
