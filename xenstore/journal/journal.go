@@ -193,9 +193,9 @@ func (j *Journal) Append(records []byte) error {
 	return nil
 }
 
-// Full reports that Next is due: half of the log is used, and no snapshot is being written.
+// Full reports that Next is due: three quarters of the log are used, and no snapshot is being written.
 func (j *Journal) Full() bool {
-	if j.off < j.size/2 {
+	if j.off < j.size/4*3 {
 		return false
 	}
 	j.mu.Lock()
