@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -203,6 +204,13 @@ func (j *Journal) Full() bool {
 	return !j.busy
 }
 
+// Busy reports that a snapshot is being written.
+func (j *Journal) Busy() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.busy
+}
+
 // Next begins a new log and, in a goroutine, a snapshot of the present state. If one is still being written it waits for
 // it.
 func (j *Journal) Next(head []byte, more Pieces) error {
@@ -255,7 +263,7 @@ func (j *Journal) snapshot(n uint64, head []byte, more Pieces) (int, error) {
 		written += m
 		return err
 	}
-	piece, buf := head, []byte(nil)
+	piece, buf, next := head, []byte(nil), []byte(nil)
 	for going := true; ; {
 		if len(piece) > 0 {
 			buf = appendFrame(buf[:0], n, piece)
@@ -269,7 +277,9 @@ func (j *Journal) snapshot(n uint64, head []byte, more Pieces) (int, error) {
 		if !going {
 			break
 		}
-		piece, going = more(piece[:0:0])
+		runtime.Gosched() // whoever appends is in more of a hurry
+		piece, going = more(next[:0])
+		next = piece
 	}
 	if err := put(appendFrame(nil, n, nil)); err != nil {
 		return written, err

@@ -89,6 +89,15 @@ func (s *Store) Version() uint64 { return s.version }
 // Usage is what a domain owns now.
 func (s *Store) Usage(d xen.DomID) Usage { return s.usage[d] }
 
+// Nodes is how many nodes there are.
+func (s *Store) Nodes() int {
+	n := 0
+	for _, u := range s.usage {
+		n += u.Nodes
+	}
+	return n
+}
+
 // account counts a node for its owner, or no longer (sign -1); in a transaction, for when it is committed.
 func (s *Store) account(t *Tx, pathLen int, n *Node, sign int) {
 	d, u := n.perms.entries[0].Dom, Usage{sign, sign * (n.size() + pathLen)}
