@@ -23,7 +23,7 @@ type Store struct {
 	trial   Node     // scratch
 	changes []Change // scratch
 	spare   []*Tx    // that are over
-	version uint64 // counts the trees that the store had
+	version uint64   // counts the trees that the store had
 }
 
 // Domains is what a store asks about domains.

@@ -16,10 +16,10 @@ type Tx struct {
 	nodes      []looked       // in the order in which it came upon them, which is that of the events
 	index      map[string]int // of nodes, once there are many
 	again      bool           // its requests are made again: the nodes are known
-	bytes      int  // of memory that the log takes
-	writes     bool // something in it may change the store
-	created    bool // it makes nodes: their number counts
-	spoiled    bool // cannot be committed any more
+	bytes      int            // of memory that the log takes
+	writes     bool           // something in it may change the store
+	created    bool           // it makes nodes: their number counts
+	spoiled    bool           // cannot be committed any more
 }
 
 // usage is what a transaction adds to what a domain owns.

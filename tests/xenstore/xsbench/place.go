@@ -14,7 +14,7 @@ import (
 // settle gives the generator's thread a processor, and all that it starts a priority over other programs.
 func settle() error {
 	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20) // root may
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)            // root may
 	_ = os.WriteFile("/proc/self/autogroup", []byte("-20"), 0) // the same among sessions, where they are scheduled so
 	return bind(0, 0)
 }
