@@ -58,6 +58,8 @@ type Daemon struct {
 	rings     map[xen.Port]*domainRing
 	active    []*domainRing
 	blocked   []*domainRing // have output that the domain has no room for
+	unread    []*client     // may have more to read
+	spare     []*client     // room for the next unread
 	exception xen.Port
 	start     time.Time
 	tuned     int64 // when to tune again
@@ -303,6 +305,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		d.core.SetNow(d.now())
 		d.tune()
+		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)
 		}
@@ -346,6 +349,9 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 
 func (d *Daemon) timeout() int {
 	next := d.core.Tick()
+	if len(d.unread) > 0 {
+		return 0
+	}
 	if len(d.active) > 0 {
 		for _, r := range d.active {
 			if d.core.CanRead(r.conn) {
@@ -372,7 +378,7 @@ func (d *Daemon) event(fd int, events uint32) {
 				d.flushClient(c)
 			}
 			if events&^unix.EPOLLOUT != 0 && d.clients[fd] == c {
-				d.readClient(c)
+				d.readClient(c, events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 			}
 		}
 	}

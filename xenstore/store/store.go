@@ -119,6 +119,17 @@ func (s *Store) own(d xen.DomID, u Usage) {
 
 // swap accounts for a node that took the place of another one.
 func (s *Store) swap(t *Tx, path string, old, n *Node) {
+	if d := n.perms.entries[0].Dom; old.perms.entries[0].Dom == d {
+		u := Usage{Bytes: n.size() - old.size()}
+		switch {
+		case u == Usage{}:
+		case t != nil:
+			t.owe(d, u)
+		default:
+			s.own(d, u)
+		}
+		return
+	}
 	s.account(t, len(path), old, -1)
 	s.account(t, len(path), n, 1)
 }
