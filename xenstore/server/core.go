@@ -75,6 +75,7 @@ type Core struct {
 	watches trie
 	special map[string]*store.Perms
 	now     int64 // milliseconds, of whatever clock
+	due     int64 // when Tick has something to do; 0 for never
 	open    int   // transactions
 	credit  pool
 	stats   Stats
