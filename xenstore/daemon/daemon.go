@@ -39,6 +39,8 @@ type Config struct {
 	Handover bool
 	Args     []string
 	History  func(server.Commit) // may be nil; must not block
+	// Tune, if there is one, is told now and then how many nodes there are: to trade memory for time.
+	Tune func(nodes int)
 	// Words takes what there is to say, a line a call; Trace what the log shows, if it is on.
 	Words func(string)
 	Trace *Trace
@@ -56,8 +58,11 @@ type Daemon struct {
 	rings     map[xen.Port]*domainRing
 	active    []*domainRing
 	blocked   []*domainRing // have output that the domain has no room for
+	unread    []*client     // may have more to read
+	spare     []*client     // room for the next unread
 	exception xen.Port
 	start     time.Time
+	tuned     int64 // when to tune again
 	update    *update
 	failure   error
 	buf       [64 << 10]byte
@@ -299,6 +304,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return err
 		}
 		d.core.SetNow(d.now())
+		d.tune()
+		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)
 		}
@@ -314,9 +321,20 @@ func (d *Daemon) fail(err error) {
 	}
 }
 
-// wait waits for events; first without telling the scheduler, because on a busy host there are some.
+// soon is how long, in milliseconds, the next request is awaited without telling Go's scheduler, which costs more than a
+// request: clients that ask one thing after the other come back within microseconds.
+const soon = 1
+
+// wait waits for events, timeout in milliseconds; -1 for ever.
 func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
-	if n, e := pollNow(d.epoll, events); e != 0 || n > 0 || timeout == 0 {
+	first := soon
+	switch {
+	case timeout >= 0 && timeout < soon:
+		first = timeout
+	case d.cfg.History != nil || d.journal != nil && d.journal.Busy():
+		first = 0 // others have work to do, maybe on this processor
+	}
+	if n, e := poll(d.epoll, events, first); e != 0 || n > 0 || timeout == first {
 		if e != 0 && e != unix.EINTR {
 			return 0, os.NewSyscallError("epoll_wait", e)
 		}
@@ -331,6 +349,9 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 
 func (d *Daemon) timeout() int {
 	next := d.core.Tick()
+	if len(d.unread) > 0 {
+		return 0
+	}
 	if len(d.active) > 0 {
 		for _, r := range d.active {
 			if d.core.CanRead(r.conn) {
@@ -357,7 +378,7 @@ func (d *Daemon) event(fd int, events uint32) {
 				d.flushClient(c)
 			}
 			if events&^unix.EPOLLOUT != 0 && d.clients[fd] == c {
-				d.readClient(c)
+				d.readClient(c, events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 			}
 		}
 	}
@@ -440,6 +461,16 @@ func (d *Daemon) keep() {
 		d.fail(fmt.Errorf("xenstored: journal %s: %w", d.cfg.Journal, err))
 	}
 }
+
+// tune tells the program now and then how large the store is.
+func (d *Daemon) tune() {
+	if now := d.now(); d.cfg.Tune != nil && now >= d.tuned {
+		d.tuned = now + tuneEvery
+		d.cfg.Tune(d.core.Nodes())
+	}
+}
+
+const tuneEvery = 1000 // milliseconds
 
 // readRings reads each ring that may have something, at most one ring full in a round.
 func (d *Daemon) readRings() {
