@@ -63,6 +63,7 @@ type Daemon struct {
 	exception xen.Port
 	start     time.Time
 	tuned     int64 // when to tune again
+	tracing   bool
 	update    *update
 	failure   error
 	buf       [64 << 10]byte
@@ -161,7 +162,7 @@ func (d *Daemon) storage() (journal.Storage, error) {
 func (d *Daemon) coreConfig() server.Config {
 	return server.Config{
 		Limits: d.cfg.Limits, EventTimeout: d.cfg.EventTimeout.Milliseconds(), KeepOrphans: d.cfg.KeepOrphans, Host: (*host)(d),
-		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History,
+		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History, Words: d.cfg.Words,
 	}
 }
 
@@ -305,6 +306,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		d.core.SetNow(d.now())
 		d.tune()
+		d.traced()
 		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)

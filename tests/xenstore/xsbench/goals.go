@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -47,8 +46,8 @@ func (g *goals) memory(nodes int, ours, theirs float64) {
 }
 
 // flat judges rates that are not to depend on the number of watches.
-func (g *goals) flat(watches []int, rates []float64) {
-	if len(rates) > 0 && slices.Min(rates) < flatMin*rates[0] {
-		g.miss("write rate %.0f with %v watches", rates, watches)
+func (g *goals) flat(few, many int, f, m figures) {
+	if m.rate < flatMin*f.rate && float64(m.cpu)*flatMin > float64(f.cpu) {
+		g.miss("write rate %.0f with %d watches, %.0f with %d", f.rate, few, m.rate, many)
 	}
 }

@@ -97,6 +97,11 @@ func run(slice time.Duration, turns int, nodes, watches, only, ops, ours string)
 		if err := b.watching(all); err != nil {
 			return err
 		}
+		if b.names[0] == "ours" {
+			if err := b.flat(all[0], all[len(all)-1]); err != nil {
+				return err
+			}
+		}
 	}
 	if m := b.goals.missed; len(m) > 0 {
 		return fmt.Errorf("%w:\n  %s", errMissed, strings.Join(m, "\n  "))
