@@ -340,8 +340,9 @@ func serve(o *options, open Open, ready string) error {
 		return err
 	}
 	words := io.Writer(os.Stderr)
+	prefix := "xenstored: "
 	o.config.Words = func(line string) {
-		fmt.Fprintln(words, "xenstored:", line)
+		_, _ = io.WriteString(words, prefix+line+"\n")
 		o.config.Trace.Print(line)
 	}
 	var err error
@@ -372,7 +373,12 @@ func serve(o *options, open Open, ready string) error {
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		words = io.Discard // nobody reads them any more, but for the log
+		l, err := newSystemLog(logSocket) // nobody reads what we print any more
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		words, prefix = l, ""
 		if err := detach(); err != nil {
 			return err
 		}
