@@ -173,9 +173,15 @@ func (w *Writer) write(batch []queued) error {
 func (q *queued) message() string {
 	var b strings.Builder
 	if q.Tx != 0 {
-		fmt.Fprintf(&b, "transaction of %d requests", q.Ops)
+		fmt.Fprintf(&b, "transaction of %d request", q.Ops)
+		if q.Ops != 1 {
+			b.WriteByte('s')
+		}
 		if q.Path != "" {
-			fmt.Fprintf(&b, ": %s …", q.Path)
+			fmt.Fprintf(&b, ": %s", q.Path)
+		}
+		if q.Ops != 1 {
+			b.WriteString(" …")
 		}
 	} else {
 		fmt.Fprintf(&b, "%s %s", strings.ToLower(q.Op.String()), q.Path)
