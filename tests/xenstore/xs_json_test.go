@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // xs with --json, before the command or after it, and what the shells ask for completion.
@@ -65,6 +66,12 @@ func TestXsForPrograms(t *testing.T) {
 	var counters map[string]uint64
 	if err := json.Unmarshal([]byte(run(0, "stats", "--json")), &counters); err != nil || counters["requests"] == 0 {
 		t.Errorf("stats: %v, %v", counters, err)
+	}
+	// The history is written a little later.
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(repo, "refs/heads/main")); err == nil {
+			break
+		}
 	}
 	for line := range strings.Lines(run(0, "log", "--json")) {
 		var c struct{ Commit, Time, Author, Subject string }
