@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -307,6 +308,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.core.SetNow(d.now())
 		d.tune()
 		d.traced()
+		if d.others() {
+			runtime.Gosched() // on a host with one processor they would hardly ever have it
+		}
 		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)
@@ -333,8 +337,8 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	switch {
 	case timeout >= 0 && timeout < soon:
 		first = timeout
-	case d.cfg.History != nil || d.journal != nil && d.journal.Busy():
-		first = 0 // others have work to do, maybe on this processor
+	case d.others():
+		first = 0
 	}
 	if n, e := poll(d.epoll, events, first); e != 0 || n > 0 || timeout == first {
 		if e != 0 && e != unix.EINTR {
@@ -348,6 +352,9 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	}
 	return max(n, 0), os.NewSyscallError("epoll_wait", err)
 }
+
+// others reports whether other goroutines have work to do, maybe on this processor: the history, or a snapshot.
+func (d *Daemon) others() bool { return d.cfg.History != nil || d.journal != nil && d.journal.Busy() }
 
 func (d *Daemon) timeout() int {
 	next := d.core.Tick()
