@@ -193,13 +193,6 @@ func (c *Client) send(k *call) error {
 	return nil
 }
 
-// linkNumber counts connections.
-func (c *Client) linkNumber() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.links
-}
-
 // reply hands out a reply.
 func (c *Client) reply(l *link, h xs.Header, payload []byte) error {
 	c.mu.Lock()

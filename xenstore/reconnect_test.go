@@ -351,3 +351,60 @@ func TestReconnectEnds(t *testing.T) {
 		t.Errorf("after nonsense: %v, %v", err, c.Err())
 	}
 }
+
+// Whatever a service says before it dies, and dies again, a client that connects again neither panics nor hangs.
+func FuzzReconnect(f *testing.F) {
+	f.Add(xs.AppendMessage(nil, xs.Header{Op: xs.Directory, Req: 1}, []byte("a\x00")), uint8(7))
+	f.Add(xs.AppendMessage(xs.AppendMessage(nil, xs.Header{Op: xs.Watch, Req: 1}, []byte("OK\x00")), xs.Header{Op: xs.WatchEvent}, []byte("/w\x001\x00")), uint8(9))
+	f.Add(xs.AppendMessage(nil, xs.Header{Op: xs.TransactionStart, Req: 1}, []byte("1\x00")), uint8(60))
+	f.Add(xs.AppendMessage(nil, xs.Header{Op: xs.ErrorReply, Req: 1}, []byte("E2BIG\x00")), uint8(3))
+	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		deaths := 0
+		dial := func(context.Context) (io.ReadWriteCloser, error) {
+			ours, theirs := net.Pipe()
+			said := b[:min(len(b), (deaths+1)*int(cut))]
+			deaths++
+			last := deaths > 3
+			wg.Go(func() {
+				defer ours.Close()
+				_, _ = ours.Read(make([]byte, 4096))
+				_, _ = ours.Write(said)
+				if last {
+					_, _ = io.Copy(io.Discard, ours)
+				}
+			})
+			return theirs, nil
+		}
+		c, err := xenstore.Open(ctx, xenstore.Options{Dial: dial, Lost: xenstore.Lost(1 + cut&1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls sync.WaitGroup
+		calls.Go(func() { _, _ = c.List(ctx, "/a") })
+		calls.Go(func() { _ = c.Write(ctx, "/b", "1") })
+		calls.Go(func() {
+			_ = c.Transact(ctx, func(tx *xenstore.Tx) error { return tx.Write(ctx, "/c", "1") })
+		})
+		calls.Go(func() {
+			if w, err := c.Watch(ctx, "/w"); err == nil {
+				_, _ = w.Next(ctx)
+				w.Close()
+			}
+		})
+		done := make(chan struct{})
+		go func() {
+			calls.Wait()
+			c.Close()
+			wg.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("hung")
+		}
+	})
+}

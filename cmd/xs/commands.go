@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -52,12 +54,34 @@ func within(c *cli.Context, ok bool, f func(t *xenstore.Tree, out *strings.Build
 	return errors.Join(err, werr)
 }
 
+// inJSON reports whether --json was said, before the command or after it.
+func inJSON(c *cli.Context) bool {
+	for _, at := range c.Lineage() {
+		if at.Bool("json") {
+			return true
+		}
+	}
+	return false
+}
+
+// asJSON appends a value as JSON, a line.
+func asJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
 func read(c *cli.Context) error {
 	return within(c, c.NArg() > 0, func(t *xenstore.Tree, out *strings.Builder) error {
+		var all []show.Node
 		for _, p := range c.Args().Slice() {
 			v, err := t.Read(c.Context, p)
 			if err != nil {
 				return err
+			}
+			if inJSON(c) {
+				all = append(all, show.Node{Path: p, Value: show.ValueOf(v)})
+				continue
 			}
 			if c.Bool("prefix") {
 				out.WriteString(p + ": ")
@@ -67,6 +91,9 @@ func read(c *cli.Context) error {
 			} else {
 				out.WriteString(show.Escape(v) + "\n")
 			}
+		}
+		if all != nil {
+			return asJSON(out, all)
 		}
 		return nil
 	})
@@ -90,10 +117,18 @@ func write(c *cli.Context) error {
 
 func list(c *cli.Context) error {
 	return within(c, c.NArg() > 0, func(t *xenstore.Tree, out *strings.Builder) error {
+		all := map[string][]string{}
 		for _, p := range c.Args().Slice() {
 			names, err := t.List(c.Context, p)
 			if err != nil {
 				return err
+			}
+			if inJSON(c) {
+				if names == nil {
+					names = []string{}
+				}
+				all[p] = names
+				continue
 			}
 			for _, n := range names {
 				if c.Bool("prefix") {
@@ -101,6 +136,9 @@ func list(c *cli.Context) error {
 				}
 				out.WriteString(n + "\n")
 			}
+		}
+		if inJSON(c) {
+			return asJSON(out, all)
 		}
 		return nil
 	})
@@ -120,6 +158,16 @@ func listing(c *cli.Context, l show.Lister) error {
 		paths = []string{"/"}
 	}
 	for _, p := range paths {
+		if inJSON(c) {
+			n, err := show.Nodes(c.Context, l.Store, p, l.Perms)
+			if err == nil {
+				err = asJSON(out, n)
+			}
+			if err != nil {
+				return errors.Join(err, out.Flush())
+			}
+			continue
+		}
 		if l.Branch {
 			fmt.Fprintln(out, p)
 		}
@@ -175,13 +223,24 @@ func remove(c *cli.Context) error {
 }
 
 func exists(c *cli.Context) error {
-	return within(c, c.NArg() > 0, func(t *xenstore.Tree, _ *strings.Builder) error {
+	return within(c, c.NArg() > 0, func(t *xenstore.Tree, out *strings.Builder) error {
+		all := map[string]bool{}
+		missing := false
 		for _, p := range c.Args().Slice() {
-			if ok, err := t.Exists(c.Context, p); err != nil {
+			ok, err := t.Exists(c.Context, p)
+			if err != nil {
 				return err
-			} else if !ok {
-				return errQuiet
 			}
+			all[p] = ok
+			missing = missing || !ok
+		}
+		if inJSON(c) {
+			if err := asJSON(out, all); err != nil {
+				return err
+			}
+		}
+		if missing {
+			return errQuiet
 		}
 		return nil
 	})
@@ -229,7 +288,7 @@ func watch(c *cli.Context) error {
 	if err := want(c, c.NArg() > 0); err != nil {
 		return err
 	}
-	client, err := dial(c)
+	client, err := xenstore.Open(c.Context, xenstore.Options{Path: c.String("socket"), Lost: xenstore.Wait})
 	if err != nil {
 		return err
 	}
@@ -243,19 +302,42 @@ func watch(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		line := e.Path
-		if c.Bool("values") {
-			if v, err := client.Read(c.Context, e.Path); err == nil {
-				line += " = " + show.Escape(v)
-			} else if errors.Is(err, xenstore.ErrNotExist) {
-				line += " is gone"
-			}
+		if err := event(c, client, e); err != nil {
+			return err
 		}
-		fmt.Println(line)
 		if n == c.Int("number") {
 			return nil
 		}
 	}
+}
+
+// event prints an event.
+func event(c *cli.Context, client *xenstore.Client, e xenstore.Event) error {
+	if e.Lost && !inJSON(c) {
+		fmt.Fprintf(os.Stderr, "xs: the daemon was away: events of %s may be lost\n", e.Watched)
+	}
+	line := e.Path
+	what := struct {
+		Path    string `json:"path"`
+		Watched string `json:"watched"`
+		Lost    bool   `json:"lost,omitempty"`
+		Gone    bool   `json:"gone,omitempty"`
+		show.Value
+	}{Path: e.Path, Watched: e.Watched, Lost: e.Lost}
+	if c.Bool("values") {
+		if v, err := client.Read(c.Context, e.Path); err == nil {
+			what.Value = show.ValueOf(v)
+			line += " = " + show.Escape(v)
+		} else if errors.Is(err, xenstore.ErrNotExist) {
+			what.Gone = true
+			line += " is gone"
+		}
+	}
+	if inJSON(c) {
+		return asJSON(os.Stdout, what)
+	}
+	_, err := fmt.Println(line)
+	return err
 }
 
 func control(c *cli.Context) error {
@@ -265,7 +347,30 @@ func control(c *cli.Context) error {
 	return say(c, c.Args().Slice()...)
 }
 
-func stats(c *cli.Context) error { return say(c, "stats") }
+func stats(c *cli.Context) error {
+	if !inJSON(c) {
+		return say(c, "stats")
+	}
+	client, err := dial(c)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	s, err := client.Control(c.Context, "stats")
+	if err != nil {
+		return err
+	}
+	all := map[string]uint64{}
+	for line := range strings.Lines(s) {
+		var name string
+		var n uint64
+		if _, err := fmt.Sscan(line, &name, &n); err != nil {
+			return fmt.Errorf("stats: %q: %w", line, err)
+		}
+		all[name] = n
+	}
+	return asJSON(os.Stdout, all)
+}
 
 func say(c *cli.Context, args ...string) error {
 	client, err := dial(c)
@@ -292,7 +397,11 @@ func history(what string) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		args := []string{"-C", c.String("history"), "-c", "safe.directory=*", "--no-pager", what}
 		if what == "log" {
-			args = append(args, "--date=iso", "--format=%C(auto)%h %ad %an  %s", "--stat=80", "main")
+			if inJSON(c) { // none of it can hold a quotation mark
+				args = append(args, `--format={"commit":"%H","time":"%aI","author":"%an","subject":"%s"}`, "main")
+			} else {
+				args = append(args, "--date=iso", "--format=%C(auto)%h %ad %an  %s", "--stat=80", "main")
+			}
 			if n := c.Int("number"); n > 0 {
 				args = append(args, fmt.Sprintf("-n%d", n))
 			}

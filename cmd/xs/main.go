@@ -1,7 +1,8 @@
 // Command xs reads, writes and watches xenstore: what the xenstore-* tools do, and a tree in colour, statistics and the
 // history that our daemon keeps.
 //
-// Data goes to standard output, words to standard error. Exit status: 0 done, 1 failed or does not exist, 2 wrong usage.
+// Data goes to standard output, words to standard error. Exit status: 0 done, 1 failed or does not exist, 2 wrong usage, 130
+// interrupted. With --json data is JSON: one value, or one a line where there is no end (watch, log).
 package main
 
 import (
@@ -10,6 +11,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -38,22 +41,27 @@ func main() {
 	}
 }
 
+// jsonCommands can print JSON.
+var jsonCommands = []string{"read", "list", "ls", "tree", "exists", "watch", "stats", "log"}
+
 func app() *cli.App {
+	jsonFlag := &cli.BoolFlag{Name: "json", Usage: "print JSON (" + strings.Join(jsonCommands, ", ") + ")"}
 	flag := func(name, short, usage string) cli.Flag {
 		return &cli.BoolFlag{Name: name, Aliases: []string{short}, Usage: usage}
 	}
-	return &cli.App{
-		Name:                   "xs",
-		Usage:                  "read, write and watch xenstore",
-		UsageText:              "xs tree /local/domain\nxs write /a/b value\nxs watch -n 1 /a",
+	app := &cli.App{
+		Name:      "xs",
+		Usage:     "read, write and watch xenstore",
+		UsageText: "xs tree /local/domain\nxs write /a/b value\nxs watch -n 1 /a\nxs --json read /a/b | jq -r .[].value",
+		Description: `Exit status: 0 done, 1 failed or does not exist, 2 wrong usage, 130 interrupted.
+For completion of commands and paths: source <(xs completion bash).`,
 		HideVersion:            true,
 		UseShortOptionHandling: true,
 		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		},
+		OnUsageError: wrongly,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", EnvVars: []string{"XENSTORED_PATH"}, Usage: "the daemon's `SOCKET`, or /dev/xen/xenbus"},
+			jsonFlag,
 		},
 		Commands: []*cli.Command{
 			{
@@ -86,7 +94,7 @@ func app() *cli.App {
 				Flags: []cli.Flag{flag("recurse", "r", "of all below too"), flag("upto", "u", "of all above too")},
 			},
 			{
-				Name: "watch", ArgsUsage: "PATH...", Usage: "print the path of each event", Action: watch,
+				Name: "watch", ArgsUsage: "PATH...", Usage: "print the path of each event; goes on when the daemon is restarted", Action: watch,
 				Flags: []cli.Flag{
 					&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "end after `N` events"},
 					flag("values", "v", "print the value too"),
@@ -99,12 +107,26 @@ func app() *cli.App {
 				Flags: historyFlags(&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "the newest `N` only"}),
 			},
 			{
+				Name: "completion", ArgsUsage: "bash|zsh|fish", Usage: "print what a command shell needs to complete words",
+				Action: completion, SkipFlagParsing: true,
+			},
+			{
 				Name: "diff", ArgsUsage: "[REVISION [REVISION]] [PATH]", Usage: "print what changed, from the daemon's --history",
 				Action: history("diff"), Flags: historyFlags(),
 			},
 		},
 	}
+	for _, c := range app.Commands {
+		c.OnUsageError = wrongly
+		if slices.Contains(jsonCommands, c.Name) {
+			c.Flags = append(c.Flags, &cli.BoolFlag{Name: "json", Usage: "print JSON"})
+		}
+	}
+	return app
 }
+
+// wrongly says that options are wrong.
+func wrongly(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: %w", errUsage, err) }
 
 // width is that of a terminal on standard output, 80 if it is none.
 func width() int {

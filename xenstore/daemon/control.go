@@ -29,10 +29,12 @@ func (h *host) Control(c *server.Conn, head xs.Header, args []string) (string, x
 		if err := d.cfg.Trace.Switch(args[0] == "on"); err != nil {
 			d.cfg.Words(err.Error())
 		}
+		d.traced()
 	case cmd == "logfile" && len(args) == 1:
 		if err := d.cfg.Trace.Open(args[0]); err != nil {
 			d.cfg.Words(err.Error())
 		}
+		d.traced()
 	case cmd == "memreport" && len(args) <= 1:
 		return d.memreport(args)
 	case canCrash && cmd == "crash":

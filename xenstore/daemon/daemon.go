@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,6 +72,7 @@ type Daemon struct {
 	exception    xen.Port
 	start        time.Time
 	tuned        int64 // when to tune again
+	tracing      bool
 	update       *update
 	failure      error
 	buf          [64 << 10]byte
@@ -169,7 +171,7 @@ func (d *Daemon) storage() (journal.Storage, error) {
 func (d *Daemon) coreConfig() server.Config {
 	return server.Config{
 		Limits: d.cfg.Limits, EventTimeout: d.cfg.EventTimeout.Milliseconds(), KeepOrphans: d.cfg.KeepOrphans, Host: (*host)(d),
-		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History, Stats: d.cfg.Stats,
+		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History, Stats: d.cfg.Stats, Words: d.cfg.Words,
 	}
 }
 
@@ -324,6 +326,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		d.core.SetNow(d.now())
 		d.tune()
+		d.traced()
+		if d.others() {
+			runtime.Gosched() // on a host with one processor they would hardly ever have it
+		}
 		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)
@@ -350,8 +356,8 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	switch {
 	case timeout >= 0 && timeout < soon:
 		first = timeout
-	case d.cfg.History != nil || d.journal != nil && d.journal.Busy():
-		first = 0 // others have work to do, maybe on this processor
+	case d.others():
+		first = 0
 	}
 	if n, e := poll(d.epoll, events, first); e != 0 || n > 0 || timeout == first {
 		if e != 0 && e != unix.EINTR {
@@ -365,6 +371,9 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	}
 	return max(n, 0), os.NewSyscallError("epoll_wait", err)
 }
+
+// others reports whether other goroutines have work to do, maybe on this processor: the history, or a snapshot.
+func (d *Daemon) others() bool { return d.cfg.History != nil || d.journal != nil && d.journal.Busy() }
 
 func (d *Daemon) timeout() int {
 	next := d.core.Tick()

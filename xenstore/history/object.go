@@ -7,8 +7,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"morgana/xenstore/store"
 )
@@ -50,16 +53,29 @@ type pack struct {
 	buf     bytes.Buffer
 	entries []entry
 	has     map[hash]bool
+	since   time.Time // when the slice of time began
 	z       *zlib.Writer
 }
 
+func newCompressor() *zlib.Writer { return zlib.NewWriter(io.Discard) }
+
 const packHeader = 12
 
-func newPack() *pack {
-	p := &pack{has: make(map[hash]bool)}
+// newPack begins a pack with a compressor, which is large and used again.
+func newPack(z *zlib.Writer) *pack {
+	p := &pack{has: make(map[hash]bool), z: z}
 	p.buf.Write(make([]byte, packHeader))
-	p.z = zlib.NewWriter(&p.buf)
 	return p
+}
+
+// slice is how long a pack is worked on before whoever serves requests, maybe on the same processor, has its turn.
+const slice = 100 * time.Microsecond
+
+func (p *pack) giveWay() {
+	if time.Since(p.since) > slice {
+		runtime.Gosched()
+		p.since = time.Now()
+	}
 }
 
 // add puts an object in unless it is there, and returns its name.
@@ -68,6 +84,7 @@ func (p *pack) add(k kind, body []byte) hash {
 	if p.has[h] {
 		return h
 	}
+	p.giveWay()
 	start := p.buf.Len()
 	n := len(body)
 	b := byte(k)<<4 | byte(n&15)
@@ -131,7 +148,10 @@ func (p *pack) finish() (data, index []byte, name hash) {
 }
 
 // hasher makes trees of nodes. It knows those that it made.
-type hasher struct{ known map[*store.Node]hash }
+type hasher struct {
+	known map[*store.Node]hash
+	kept  int // that were of the tree when it forgot last
+}
 
 // item is a line of a tree.
 type item struct {
@@ -188,5 +208,8 @@ func (x *hasher) forget(root *store.Node) {
 			kept[n] = h
 		}
 	}
-	x.known = kept
+	x.known, x.kept = kept, len(kept)
 }
+
+// full reports whether most of what it knows is likely of trees that are gone, which it keeps from being collected.
+func (x *hasher) full() bool { return len(x.known) > 2*x.kept+4096 }

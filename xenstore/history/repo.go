@@ -160,7 +160,7 @@ func (r *repo) shrink(keep int) (int, error) {
 	if err != nil || !ok {
 		return 0, err
 	}
-	out := newPack()
+	out := newPack(newCompressor())
 	left, shallow := 0, ""
 	for {
 		_, body, err := unpack(all[at])

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"compress/zlib"
 	"fmt"
 	"strings"
 	"sync"
@@ -23,6 +24,9 @@ type Options struct {
 const (
 	queueMax = 1024
 	packsMax = 24
+	// idle is how many times as long as it wrote it rests: so much of a processor is left to others. What comes meanwhile and
+	// does not fit into the queue is joined.
+	idle = 3
 )
 
 // Writer writes a history. Record may be called by one goroutine.
@@ -30,6 +34,7 @@ type Writer struct {
 	opts    Options
 	repo    *repo
 	hasher  hasher
+	z       *zlib.Writer
 	parent  hash
 	any     bool // there is a parent
 	commits int
@@ -63,7 +68,7 @@ func Open(dir string, o Options) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	w := &Writer{opts: o, repo: r, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	w := &Writer{opts: o, repo: r, z: newCompressor(), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	w.hasher.known = map[*store.Node]hash{}
 	if w.parent, w.any, err = r.head(); err != nil {
 		return nil, err
@@ -105,11 +110,12 @@ func (w *Writer) Close() error {
 
 func (w *Writer) run() {
 	defer w.wg.Done()
+	pause := w.opts.Every
 	for going := true; going; {
 		select {
 		case <-w.wake:
 			select {
-			case <-time.After(w.opts.Every):
+			case <-time.After(pause):
 			case <-w.stop:
 				going = false
 			}
@@ -123,7 +129,10 @@ func (w *Writer) run() {
 		if len(batch) == 0 || w.err != nil {
 			continue
 		}
-		if err := w.write(batch); err != nil {
+		begin := time.Now()
+		err := w.write(batch)
+		pause = max(w.opts.Every, idle*time.Since(begin))
+		if err != nil {
 			w.err = fmt.Errorf("history: %w", err)
 			if w.opts.Failed != nil {
 				w.opts.Failed(w.err)
@@ -133,7 +142,7 @@ func (w *Writer) run() {
 }
 
 func (w *Writer) write(batch []queued) error {
-	p := newPack()
+	p := newPack(w.z)
 	for i := range batch {
 		q := &batch[i]
 		tree := w.hasher.tree(p, q.Root)
@@ -147,7 +156,7 @@ func (w *Writer) write(batch []queued) error {
 		w.parent, w.any = p.add(commitKind, []byte(b.String())), true
 		w.commits++
 	}
-	if len(w.hasher.known) > 2*len(p.entries)+100_000 {
+	if w.hasher.full() {
 		w.hasher.forget(batch[len(batch)-1].Root)
 	}
 	if _, err := w.repo.write(p); err != nil {
@@ -173,9 +182,15 @@ func (w *Writer) write(batch []queued) error {
 func (q *queued) message() string {
 	var b strings.Builder
 	if q.Tx != 0 {
-		fmt.Fprintf(&b, "transaction of %d requests", q.Ops)
+		fmt.Fprintf(&b, "transaction of %d request", q.Ops)
+		if q.Ops != 1 {
+			b.WriteByte('s')
+		}
 		if q.Path != "" {
-			fmt.Fprintf(&b, ": %s …", q.Path)
+			fmt.Fprintf(&b, ": %s", q.Path)
+		}
+		if q.Ops != 1 {
+			b.WriteString(" …")
 		}
 	} else {
 		fmt.Fprintf(&b, "%s %s", strings.ToLower(q.Op.String()), q.Path)

@@ -113,9 +113,10 @@ func Replay(s Storage, f func(records []byte) error) (bool, error) {
 	return false, nil
 }
 
-// Sizes of logs, in bytes. One is four times as large as the last snapshot, within these bounds.
+// Sizes of logs, in bytes. One is four times as large as the last snapshot, within these bounds. A small one would be full
+// many times a second on a busy host.
 const (
-	logMin = 4 << 20
+	logMin = 16 << 20
 	logMax = 32 << 20
 )
 

@@ -109,6 +109,7 @@ func (c *Core) Connect() *Conn {
 	conn := c.connection()
 	conn.actor = store.Actor{Privileged: true}
 	conn.home = xs.DomainPath(0) + "/"
+	c.traceObject(conn, true, "connection")
 	return conn
 }
 
@@ -130,6 +131,7 @@ func (c *Core) Close(conn *Conn) {
 // hangUp forgets a connection and all that it had.
 func (c *Core) hangUp(conn *Conn) {
 	c.drop(conn)
+	c.traceObject(conn, false, "connection")
 	conn.closed = true
 	for i, x := range c.conns {
 		if x == conn {
@@ -187,11 +189,10 @@ func (c *Core) CanRead(conn *Conn) bool {
 	if d == nil || d.id == 0 {
 		return true
 	}
-	l := &c.store.Limits
 	switch {
-	case d.outstanding >= l.Outstanding:
+	case d.outstanding >= c.store.Limits.Outstanding:
 		return false
-	case l.Memory > 0 && d.memory+c.store.Usage(d.id).Bytes >= l.Memory:
+	case c.full(d, 0):
 		return false
 	case d.credit < 0:
 		c.credit.update(c, d)

@@ -61,6 +61,16 @@ type Config struct {
 	History     func(Commit) // may be nil; must not block
 	// Stats adds to what CONTROL stats answers: a name, a blank and a number a line. It may be nil.
 	Stats func(b []byte) []byte
+	// Words takes what whoever runs the host should know of guests; may be nil.
+	Words func(string)
+}
+
+// Tracer is told of all that happens on connections. What it gets is valid during the call.
+type Tracer interface {
+	// Message is a request (out false), or a reply or event that is to be sent.
+	Message(c *Conn, out bool, op xs.Op, payload []byte)
+	// Object is the beginning or end of a connection, watch or transaction, by its kind.
+	Object(c *Conn, made bool, kind string)
 }
 
 // EventTimeout is xenstored's, in milliseconds.
@@ -81,6 +91,7 @@ type Core struct {
 	open    int   // transactions
 	credit  pool
 	stats   Stats
+	tracer  Tracer  // nil for none
 	matches []match // scratch
 	ready   []*Conn // have output since Ready was called
 	log     journal
@@ -128,6 +139,15 @@ func (c *Core) Stats() Stats { return c.stats }
 // Transactions is how many are open.
 func (c *Core) Transactions() int { return c.open }
 
+// SetTracer has a tracer told from now on; nil for none.
+func (c *Core) SetTracer(t Tracer) { c.tracer = t }
+
+func (c *Core) traceObject(conn *Conn, made bool, kind string) {
+	if c.tracer != nil {
+		c.tracer.Object(conn, made, kind)
+	}
+}
+
 // SetNow tells the core the time, in milliseconds.
 func (c *Core) SetNow(now int64) { c.now = now }
 
@@ -139,8 +159,7 @@ func (r *residents) Exists(d xen.DomID) bool { return (*Core)(r).find(d) != nil 
 func (r *residents) Full(d xen.DomID, bytes int) bool {
 	c := (*Core)(r)
 	dom := c.domains[d]
-	limit := c.store.Limits.Memory
-	return dom != nil && d != 0 && limit > 0 && dom.memory+c.store.Usage(d).Bytes+bytes >= limit
+	return dom != nil && d != 0 && c.full(dom, bytes)
 }
 
 func (c *Core) commit(conn *Conn, op xs.Op, tx uint32, path string, ops int) {

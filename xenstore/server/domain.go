@@ -20,6 +20,9 @@ type domain struct {
 	outstanding int
 	credit      int64 // see credit.go
 	updated     int64
+
+	aboveHard, aboveSoft bool  // that it is was told
+	warned               int64 // until when nothing else is
 }
 
 // find returns a domain that the core knows, or that there is.
@@ -92,6 +95,7 @@ func (c *Core) Introduce(d xen.DomID, port xen.Port) xs.Errno {
 func (c *Core) attach(dom *domain) *Conn {
 	conn := c.connection()
 	conn.dom, dom.conn = dom, conn
+	c.traceObject(conn, true, "connection")
 	conn.home = xs.DomainPath(dom.id) + "/"
 	conn.actor = store.Actor{Privileged: dom.id == 0, Dom: dom.id, Born: dom.born}
 	dom.shutdown = false
@@ -111,6 +115,7 @@ func errno(err error) xs.Errno {
 func (c *Core) release(dom *domain) {
 	conn := dom.conn
 	c.drop(conn)
+	c.traceObject(conn, false, "connection")
 	conn.closed = true
 	c.conns = slices.DeleteFunc(c.conns, func(x *Conn) bool { return x == conn })
 	dom.conn = nil

@@ -85,11 +85,11 @@ func TestXSA483QuotasOfTheDead(t *testing.T) {
 			t.Errorf("round %d: %d nodes", round, n)
 		}
 		watches, txs := 0, 0
-		for m.say(t, c, xs.Watch, fmt.Sprintf("n%d|t|", watches)) == "OK" {
+		for watches <= 2*l.Watches && m.say(t, c, xs.Watch, fmt.Sprintf("n%d|t|", watches)) == "OK" {
 			m.drain(c)
 			watches++
 		}
-		for !strings.HasPrefix(m.say(t, c, xs.TransactionStart, "|"), "E") {
+		for txs <= 2*l.Tx && !strings.HasPrefix(m.say(t, c, xs.TransactionStart, "|"), "E") {
 			txs++
 		}
 		if watches != l.Watches+1 || txs != l.Tx+1 {

@@ -71,6 +71,9 @@ func (q *queue) reply(c *Conn, h xs.Header, payload string, why *cause) {
 	q.grow()
 	h.Len = uint32(len(payload))
 	q.buf = append(xs.AppendHeader(q.buf, h), payload...)
+	if t := c.core.tracer; t != nil {
+		t.Message(c, true, h.Op, q.buf[len(q.buf)-len(payload):])
+	}
 	q.push(c, message{size: xs.HeaderSize + len(payload), cause: why})
 }
 
@@ -114,13 +117,16 @@ func (q *queue) event(c *Conn, path, token string, now, timeout int64, why *caus
 		if timeout > 0 {
 			m.deadline = now + timeout
 		}
-		if l := c.core.store.Limits.Memory; l > 0 && d.memory+c.core.store.Usage(d.id).Bytes+size >= l {
+		if c.core.full(d, size) {
 			q.buf = q.buf[:start]
 			return false
 		}
 	}
 	if why != nil {
 		why.events++
+	}
+	if t := c.core.tracer; t != nil {
+		t.Message(c, true, xs.WatchEvent, b[xs.HeaderSize:])
 	}
 	q.push(c, m)
 	return true

@@ -58,6 +58,9 @@ var traits = [...]uint8{
 // handle carries out a request and queues its reply.
 func (c *Core) handle(conn *Conn, h xs.Header, b []byte) {
 	c.stats.Requests++
+	if c.tracer != nil {
+		c.tracer.Message(conn, false, h.Op, b)
+	}
 	var why *cause
 	a := c.do(conn, h, b, &why)
 	if conn.closed || conn.ignored {
@@ -262,7 +265,7 @@ func (c *Core) charge(conn *Conn, tx *openTx) func() {
 	before := tx.Bytes()
 	return func() {
 		d.memory += tx.Bytes() - before
-		if l := c.store.Limits.Memory; l > 0 && d.memory+c.store.Usage(d.id).Bytes >= l {
+		if c.full(d, 0) {
 			d.memory -= tx.Bytes()
 			tx.Spoil()
 		}
@@ -396,12 +399,14 @@ func (c *Core) openTx(conn *Conn, id uint32, t *openTx) {
 	}
 	conn.txs[id] = t
 	c.open++
+	c.traceObject(conn, true, "transaction")
 }
 
 // endTx forgets a transaction.
 func (c *Core) endTx(conn *Conn, id uint32, t *openTx) {
 	delete(conn.txs, id)
 	c.open--
+	c.traceObject(conn, false, "transaction")
 	if d := conn.guest(); d != nil {
 		d.memory -= t.Bytes()
 	}
@@ -475,7 +480,7 @@ func (c *Core) watching(conn *Conn, op xs.Op, b []byte) answer {
 		if d.watches > c.store.Limits.Watches {
 			return fails(xs.E2BIG)
 		}
-		if l := c.store.Limits.Memory; l > 0 && d.memory+c.store.Usage(d.id).Bytes+len(path)+len(token) >= l {
+		if c.full(d, len(path)+len(token)) {
 			return fails(xs.ENOMEM)
 		}
 	}

@@ -82,7 +82,7 @@ func (c *Core) Snapshot() (head []byte, more func(dst []byte) ([]byte, bool)) {
 	}
 	todo := []item{{"/", c.store.Root()}}
 	return head, func(dst []byte) ([]byte, bool) {
-		for n := 0; n < 256 && len(todo) > 0; n++ {
+		for n := 0; n < 64 && len(todo) > 0; n++ {
 			it := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
 			entries := append([]store.Entry(nil), it.node.Perms().Entries()...)

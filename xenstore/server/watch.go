@@ -242,6 +242,7 @@ func (c *Core) watch(conn *Conn, path, token string, relative bool) *watch {
 		conn.watches = make(map[watchKey]*watch)
 	}
 	conn.watches[watchKey{path, token}] = w
+	c.traceObject(conn, true, "watch")
 	c.watches.add(w)
 	if conn.dom != nil {
 		conn.dom.watches++
@@ -252,6 +253,7 @@ func (c *Core) watch(conn *Conn, path, token string, relative bool) *watch {
 
 func (c *Core) unwatch(w *watch) {
 	c.watches.remove(w)
+	c.traceObject(w.conn, false, "watch")
 	delete(w.conn.watches, watchKey{w.path, w.token})
 	if d := w.conn.dom; d != nil {
 		d.watches--

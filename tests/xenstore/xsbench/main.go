@@ -7,7 +7,7 @@
 // A client sends a request and waits for its reply. One thread serves all clients with requests that were made before, two
 // system calls each, which is also the least that a daemon needs. It has a processor of its own, and the daemons have another
 // one, or the scheduler would put both sides on one, where they take turns. So with eight clients the generator may be what
-// is busiest: there a row is judged by the daemon's CPU time an operation, which each row shows.
+// is busiest: a row is judged by the daemon's CPU time an operation too, which each row shows.
 //
 // Columns: operations a second, CPU time of the daemon for one (the best turn); median, 99.9th percentile and worst latency
 // of a request (all turns). What other programs on the machine do shows in the latencies of all daemons.
@@ -96,6 +96,11 @@ func run(slice time.Duration, turns int, nodes, watches, only, ops, ours string)
 	if all := numbers(watches); len(all) > 0 {
 		if err := b.watching(all); err != nil {
 			return err
+		}
+		if b.names[0] == "ours" {
+			if err := b.flat(all[0], all[len(all)-1]); err != nil {
+				return err
+			}
 		}
 	}
 	if m := b.goals.missed; len(m) > 0 {

@@ -56,18 +56,36 @@ func prepare(cs []*client, kinds ...work) {
 	}
 }
 
-// fill makes the nodes, one request after the other.
-func fill(c *client, nodes, clients int) error {
-	for k := range nodes {
+// fill makes nodes, one request after the other.
+func fill(c *client, from, to int) error {
+	for k := from; k < to; k++ {
 		if err := c.ask(xs.Write, 0, path(k)+"\x00"+value); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// home makes what the transactions of so many clients write.
+func home(c *client, clients int) error {
 	for w := range clients {
 		for k := range 10 {
 			if err := c.ask(xs.Write, 0, fmt.Sprintf("/tx/%d/n%d\x00", w, k)); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// elsewhere writes a node that nobody watches.
+var elsewhere = work{"write", func(int, int) [][]byte { return [][]byte{message(xs.Write, 0, "/elsewhere\x00"+value)} }}
+
+// watches sets watches of nodes that nobody writes.
+func watches(c *client, from, to int) error {
+	for i := from; i < to; i++ {
+		if err := c.ask(xs.Watch, 0, fmt.Sprintf("/watched/%d\x00token%d\x00", i, i)); err != nil {
+			return err
 		}
 	}
 	return nil

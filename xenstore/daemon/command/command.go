@@ -340,8 +340,9 @@ func serve(o *options, open Open, ready string) error {
 		return err
 	}
 	words := io.Writer(os.Stderr)
+	prefix := "xenstored: "
 	o.config.Words = func(line string) {
-		fmt.Fprintln(words, "xenstored:", line)
+		_, _ = io.WriteString(words, prefix+line+"\n")
 		o.config.Trace.Print(line)
 	}
 	var err error
@@ -372,7 +373,12 @@ func serve(o *options, open Open, ready string) error {
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		words = io.Discard // nobody reads them any more, but for the log
+		l, err := newSystemLog(logSocket) // nobody reads what we print any more
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		words, prefix = l, ""
 		if err := detach(); err != nil {
 			return err
 		}
@@ -395,23 +401,17 @@ func serve(o *options, open Open, ready string) error {
 	return d.Run(ctx)
 }
 
-// Percentages of the collector: how much garbage there may be for what is in use. Walking a large store takes long, and a
-// small one is to stay small.
-const (
-	thrifty  = 40
-	generous = 90
-	large    = 30_000 // nodes
-)
+// thrifty is the collector's percentage for a small store, which is to stay small: how much garbage there may be for what is
+// in use.
+const thrifty = 40
 
-// collect returns what sets the collector for so many nodes.
+// collect returns what sets the collector for so many nodes: to walk a large store takes long, and memory buys walking it
+// less often.
 func collect() func(nodes int) {
 	now := thrifty
 	return func(nodes int) {
-		want := thrifty
-		if nodes > large || nodes > large*3/4 && now == generous {
-			want = generous
-		}
-		if want != now {
+		// By steps, so that a store that changes a little does not change it each time.
+		if want := thrifty + min(nodes/6000, 5)*10; want != now {
 			now = want
 			debug.SetGCPercent(now)
 		}

@@ -1,6 +1,10 @@
 package command
 
 import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -44,5 +48,33 @@ func TestParse(t *testing.T) {
 		if err := parse(args, fresh()); err == nil {
 			t.Errorf("%q is taken", args)
 		}
+	}
+}
+
+// In the background the daemon speaks to the system's log; one that does not listen, or is full, does not stop it.
+func TestSystemLog(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "log")
+	l, err := newSystemLog(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Write([]byte("unheard\n")); err != nil {
+		t.Error(err)
+	}
+	heard, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer heard.Close()
+	for range 10_000 { // more than it holds
+		if _, err := l.Write([]byte("domain 5 is bad\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := make([]byte, 100)
+	n, err := heard.Read(b)
+	if want := fmt.Sprintf("<29>xenstored[%d]: domain 5 is bad\n", os.Getpid()); err != nil || string(b[:n]) != want {
+		t.Errorf("%q, %v; want %q", b[:n], err, want)
 	}
 }
