@@ -39,6 +39,8 @@ type Config struct {
 	Handover bool
 	Args     []string
 	History  func(server.Commit) // may be nil; must not block
+	// Tune, if there is one, is told now and then how many nodes there are: to trade memory for time.
+	Tune func(nodes int)
 	// Wait waits for the machine's events, or until the timeout if it is not negative, in place of the daemon's own
 	// poll: for a program that has no socket and a better way to sleep. That the context ended is seen at the next event.
 	Wait func(timeout time.Duration) error
@@ -51,25 +53,28 @@ type Config struct {
 
 // Daemon is a xenstore service. Its methods are for one goroutine; what Run calls is its own.
 type Daemon struct {
-	cfg       Config
-	core      *server.Core
-	journal   *journal.Journal
-	epoll     int
-	wake      int // eventfd: the context ended
-	listener  int
-	clients   map[int]*client
-	rings     map[xen.Port]*domainRing
-	active    []*domainRing
-	spare     []*domainRing // room for the next round's active
-	blocked   []*domainRing // have output that the domain has no room for
-	dom0      *domainRing   // nil while there is none
-	taken     []xen.Port    // to be unmasked
-	exception xen.Port
-	start     time.Time
-	update    *update
-	failure   error
-	buf       [64 << 10]byte
-	reqs      [xs.RingSize]byte
+	cfg          Config
+	core         *server.Core
+	journal      *journal.Journal
+	epoll        int
+	wake         int // eventfd: the context ended
+	listener     int
+	clients      map[int]*client
+	rings        map[xen.Port]*domainRing
+	active       []*domainRing
+	spareRings   []*domainRing // room for the next round's active
+	blocked      []*domainRing // have output that the domain has no room for
+	unread       []*client     // may have more to read
+	spareClients []*client     // room for the next unread
+	dom0         *domainRing   // nil while there is none
+	taken        []xen.Port    // to be unmasked
+	exception    xen.Port
+	start        time.Time
+	tuned        int64 // when to tune again
+	update       *update
+	failure      error
+	buf          [64 << 10]byte
+	reqs         [xs.RingSize]byte
 }
 
 // stateFile is where programs that follow each other leave their state, below RunDir.
@@ -318,6 +323,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return err
 		}
 		d.core.SetNow(d.now())
+		d.tune()
+		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)
 		}
@@ -333,9 +340,20 @@ func (d *Daemon) fail(err error) {
 	}
 }
 
-// wait waits for events; first without telling the scheduler, because on a busy host there are some.
+// soon is how long, in milliseconds, the next request is awaited without telling Go's scheduler, which costs more than a
+// request: clients that ask one thing after the other come back within microseconds.
+const soon = 1
+
+// wait waits for events, timeout in milliseconds; -1 for ever.
 func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
-	if n, e := pollNow(d.epoll, events); e != 0 || n > 0 || timeout == 0 {
+	first := soon
+	switch {
+	case timeout >= 0 && timeout < soon:
+		first = timeout
+	case d.cfg.History != nil || d.journal != nil && d.journal.Busy():
+		first = 0 // others have work to do, maybe on this processor
+	}
+	if n, e := poll(d.epoll, events, first); e != 0 || n > 0 || timeout == first {
 		if e != 0 && e != unix.EINTR {
 			return 0, os.NewSyscallError("epoll_wait", e)
 		}
@@ -350,6 +368,9 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 
 func (d *Daemon) timeout() int {
 	next := d.core.Tick()
+	if len(d.unread) > 0 {
+		return 0
+	}
 	for _, r := range d.active {
 		if !d.core.CanRead(r.conn) {
 			continue
@@ -384,7 +405,7 @@ func (d *Daemon) event(fd int, events uint32) {
 				d.flushClient(c)
 			}
 			if events&^unix.EPOLLOUT != 0 && d.clients[fd] == c {
-				d.readClient(c)
+				d.readClient(c, events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 			}
 		}
 	}
@@ -441,6 +462,16 @@ func (d *Daemon) keep() {
 		d.fail(fmt.Errorf("xenstored: journal %s: %w", d.cfg.Journal, err))
 	}
 }
+
+// tune tells the program now and then how large the store is.
+func (d *Daemon) tune() {
+	if now := d.now(); d.cfg.Tune != nil && now >= d.tuned {
+		d.tuned = now + tuneEvery
+		d.cfg.Tune(d.core.Nodes())
+	}
+}
+
+const tuneEvery = 1000 // milliseconds
 
 // listen makes the socket.
 func (d *Daemon) listen() error {

@@ -72,7 +72,7 @@ func (d *Daemon) activate(r *domainRing) {
 // now, at most a ring full, a request at a time: when dom0 asks for something the others wait.
 func (d *Daemon) readRings() {
 	active := d.active
-	d.active = d.spare[:0]
+	d.active = d.spareRings[:0]
 	for i, r := range active {
 		if r == d.dom0 && i > 0 {
 			copy(active[1:i+1], active[:i])
@@ -113,7 +113,7 @@ func (d *Daemon) readRings() {
 		d.readRing(r, d.dom0Waits)
 		r.share.spend(d.clock() - begun)
 	}
-	d.spare = active
+	d.spareRings = active
 }
 
 // dom0Waits reports whether dom0's ring has something.

@@ -155,6 +155,7 @@ func (c *Core) reset(conn *Conn) {
 	conn.watches = nil
 	for id, t := range conn.txs {
 		c.endTx(conn, id, t)
+		c.store.End(t.Tx)
 	}
 	c.logReset(conn)
 }

@@ -77,6 +77,7 @@ type Core struct {
 	watches trie
 	special map[string]*store.Perms
 	now     int64 // milliseconds, of whatever clock
+	due     int64 // when Tick has something to do; 0 for never
 	open    int   // transactions
 	credit  pool
 	stats   Stats
@@ -114,6 +115,9 @@ func newCore(cfg Config) *Core {
 
 // Root is the tree as it is now: a value that anybody may read at any time.
 func (c *Core) Root() *store.Node { return c.store.Root() }
+
+// Nodes is how many nodes there are.
+func (c *Core) Nodes() int { return c.store.Nodes() }
 
 // Limits are the limits as they are now.
 func (c *Core) Limits() store.Limits { return c.store.Limits }
