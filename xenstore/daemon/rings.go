@@ -33,6 +33,9 @@ func (d *Daemon) takeEvents() {
 		}
 		r := d.rings[p]
 		if r != nil {
+			if r.conn.Ignored() {
+				continue // it says nothing to us any more
+			}
 			d.activate(r)
 			if r.dom != 0 && r.share.wait(d.clock()) > 0 {
 				r.masked = true

@@ -5,9 +5,10 @@ import "time"
 // What a guest may take of the service's time, so that one that floods its ring slows down nobody but itself. A request
 // takes microseconds: the burst is enough for all that a guest asks for while it starts.
 const (
-	shareBurst  = 100 * time.Millisecond // at once
+	shareBurst  = 250 * time.Millisecond // at once
 	sharePart   = 20                     // and beyond that one part in so many of the time that passes
 	shareEnough = time.Millisecond       // who has used all waits until it has earned this much
+	shareTurn   = 20 * time.Microsecond  // a turn costs this much at least: what it takes to be woken and to answer
 )
 
 // share is what a guest has left.
@@ -34,9 +35,9 @@ func (s *share) wait(now time.Duration) time.Duration {
 	return (shareEnough - s.left) * sharePart
 }
 
-// spend takes what serving the guest took.
+// spend takes what a turn took.
 func (s *share) spend(d time.Duration) {
-	if s.left -= d; s.left <= 0 {
+	if s.left -= max(d, shareTurn); s.left <= 0 {
 		s.out = true
 	}
 }

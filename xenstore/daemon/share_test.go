@@ -34,8 +34,8 @@ func TestShare(t *testing.T) {
 		t.Errorf("in %v it was served for %v, want about %v", long, got, want)
 	}
 	now += time.Hour
-	if got := greedy(shareBurst * 21 / 20); got > shareBurst*21/20 || got < shareBurst {
-		t.Errorf("after an hour of rest it was served for %v, want %v", got, shareBurst)
+	if got, most := greedy(3*shareBurst), shareBurst+3*shareBurst/sharePart+2*shareEnough; got < shareBurst || got > most {
+		t.Errorf("after an hour of rest it was served for %v, want %v to %v", got, shareBurst, most)
 	}
 	// What takes long is paid for afterwards.
 	now += time.Hour
