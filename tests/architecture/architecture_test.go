@@ -66,7 +66,7 @@ func ring(p string) int {
 		return 0
 	case under(p, "cmd", "stubdoms", "tests"), strings.HasPrefix(path.Base(p), "mk"):
 		return 3
-	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "block/file", "lvm/image/tree/disk"):
+	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "xenconsoled/daemon", "block/file", "lvm/image/tree/disk"):
 		return 2
 	}
 	return 1
