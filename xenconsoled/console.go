@@ -17,7 +17,8 @@ import (
 // Sink keeps what a console says. Its methods are called by one goroutine at a time.
 type Sink interface {
 	// Write takes bytes of the stream from m.Position() on: how many it took, which is at most len(p) and may be 0 when
-	// it waits for more, and moves the mark there. last says that nothing will follow. p is not kept.
+	// it waits for more, and moves the mark there. last says that nothing will follow; where nothing is left, nobody
+	// says so. p is not kept.
 	Write(m *Mark, p []byte, last bool) (int, error)
 	// Lost says in the log that n bytes are missing here.
 	Lost(m *Mark, n uint64) error
@@ -46,10 +47,11 @@ type Config struct {
 
 // Console is a guest's console. Run serves it; the other methods may be called at any time by anybody.
 type Console struct {
-	cfg  Config
-	page *page
-	bad  bool // an impossible index was seen, and said
-	rate bucket
+	cfg    Config
+	page   *page
+	bad    bool // an impossible index was seen, and said
+	rate   bucket
+	logger *logger // nil: no log
 
 	inRoom chan struct{} // the guest may have read; capacity 1
 	input  sync.Mutex    // held by who types; it is held while that one waits for the guest
@@ -81,6 +83,9 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{cfg: cfg, page: p, inRoom: make(chan struct{}, 1)}
 	c.rate = bucket{rate: cfg.Rate, burst: max(cfg.Rate/10, 2*console.OutSize)}
 	c.SetName(cfg.Name)
+	if cfg.Sink != nil {
+		c.logger = newLogger(&c.cfg)
+	}
 	c.resume()
 	cfg.Page[console.Connection] = console.Connected
 	return c, nil
@@ -94,7 +99,7 @@ func (c *Console) resume() {
 		return
 	}
 	s := c.cfg.Stream
-	if ahead := s.next() - cons; ahead > 0 && ahead <= uint32(n) {
+	if ahead := s.next() - cons; s.End() > 0 && ahead > 0 && ahead <= uint32(n) {
 		c.page.outCons.Store(s.next())
 	}
 }
@@ -121,7 +126,11 @@ func (c *Console) Run(ctx context.Context) error {
 	logged := make(chan struct{})
 	go func() {
 		defer close(logged)
-		c.log(stop)
+		if c.logger == nil {
+			<-stop
+			return
+		}
+		c.logger.log(stop)
 	}()
 	err := c.serve(ctx)
 	gone := errors.Is(err, ErrGone)

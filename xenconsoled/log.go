@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"morgana/xen"
 )
 
 // How the log is written: as soon as there is a batch, or a moment after the first byte of one. The bytes are in the
@@ -14,24 +16,24 @@ const (
 	retryDelay = time.Second
 )
 
-// log moves the stream to the sink until stop says so, and then what is left; true says that nothing will follow.
-func (c *Console) log(stop <-chan bool) {
-	if c.cfg.Sink == nil {
-		<-stop
-		return
+// newLogger makes the logger of a console. From now on the guest waits for the log.
+func newLogger(cfg *Config) *logger {
+	s := cfg.Stream
+	return &logger{
+		dom: cfg.Dom, warn: cfg.Warn, sink: cfg.Sink, m: s.mark, batch: min(batchSize, len(s.data)/4),
+		r: s.NewReader(s.mark.Position(), Every, 0),
 	}
+}
+
+// log moves the stream to the sink until stop says so, and then what is left; true says that nothing will follow.
+func (l *logger) log(stop <-chan bool) {
+	defer l.r.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	last := make(chan bool, 1)
 	go func() {
 		last <- <-stop
 		cancel()
 	}()
-	s := c.cfg.Stream
-	l := &logger{
-		dom: uint16(c.cfg.Dom), warn: c.cfg.Warn, sink: c.cfg.Sink, m: s.mark,
-		r: s.NewReader(s.mark.Position(), Every, 0), batch: min(batchSize, len(s.data)/4),
-	}
-	defer l.r.Close()
 	l.gap()
 	l.run(ctx)
 	l.end(<-last)
@@ -39,7 +41,7 @@ func (c *Console) log(stop <-chan bool) {
 
 // logger writes a stream to its sink.
 type logger struct {
-	dom    uint16
+	dom    xen.DomID
 	warn   func(string)
 	sink   Sink
 	r      *Reader

@@ -50,10 +50,10 @@ func (r *Reader) beforeLocked(end uint64) {
 	if r.policy != Ends || r.head != nil {
 		return
 	}
+	r.pos = max(r.pos, r.s.startLocked()) // it may have lost what was between
 	if end-r.pos <= uint64(len(r.s.data)) {
 		return
 	}
-	// It has lost nothing so far, or head were not nil: keep the oldest.
 	head := make([]byte, min(uint64(r.limit), r.s.end-r.pos))
 	r.pos += uint64(r.s.copyLocked(head, r.pos))
 	r.head = head

@@ -481,7 +481,7 @@ func (s *Service) finish(old *Stream) {
 		s.host.Warn(fmt.Sprintf("the rest of the log of %s: %v", old.Label(), err))
 		return
 	}
-	l := &logger{warn: s.host.Warn, sink: sink, m: old.mark, r: old.NewReader(old.mark.Position(), Every, 0), batch: batchSize}
+	l := newLogger(&Config{Stream: old, Sink: sink, Warn: s.host.Warn})
 	l.gap()
 	l.end(true)
 	l.r.Close()

@@ -64,15 +64,20 @@ func exitCode(err error) int {
 }
 
 func app() *cli.App {
-	return &cli.App{
+	usage := func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: %w", errUsage, err) }
+	a := &cli.App{
 		Name:                   "xconsole",
 		Usage:                  "consoles of guests: list, attach, read",
 		UsageText:              "xconsole list\nxconsole attach web1\nxconsole logs -f web1",
 		HideVersion:            true,
 		UseShortOptionHandling: true,
 		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: %w", errUsage, err)
+		OnUsageError:           usage,
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return fmt.Errorf("%w: no command %q; see xconsole --help", errUsage, c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
 		},
 		Flags: []cli.Flag{
 			&cli.StringFlag{
@@ -106,6 +111,10 @@ func app() *cli.App {
 			{Name: "completion", ArgsUsage: "bash|zsh|fish", Usage: "print what makes a shell complete words", Action: completion},
 		},
 	}
+	for _, c := range a.Commands {
+		c.OnUsageError, c.HideHelpCommand = usage, true
+	}
+	return a
 }
 
 func retryFlag() cli.Flag {

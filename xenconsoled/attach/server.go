@@ -26,6 +26,9 @@ const connectionsMax = 1024
 // typedMax is how many frames wait for a guest that does not read what is typed.
 const typedMax = 16
 
+// leaveTime is how long the guest has to read what a client typed that has left.
+const leaveTime = time.Second
+
 // requestTime is how long a client may take to say what it wants.
 const requestTime = 10 * time.Second
 
@@ -123,11 +126,11 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 	defer cancel()
 	typed := make(chan []byte, typedMax)
 	typing.Go(func() {
-		defer cancel()
+		defer close(typed)
 		for {
 			kind, body, err := in.next()
 			if err != nil || kind != kindInput {
-				return
+				break
 			}
 			select {
 			case typed <- append([]byte(nil), body...):
@@ -135,16 +138,13 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 				return
 			}
 		}
+		late := time.AfterFunc(leaveTime, cancel) // the guest may not read
+		context.AfterFunc(ctx, func() { late.Stop() })
 	})
 	typing.Go(func() {
-		for {
-			select {
-			case b := <-typed:
-				if _, err := session.Write(ctx, b); err != nil {
-					cancel()
-					return
-				}
-			case <-ctx.Done():
+		defer cancel()
+		for b := range typed { // what fits is typed even if the client has left
+			if _, err := session.Write(ctx, b); err != nil {
 				return
 			}
 		}

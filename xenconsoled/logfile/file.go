@@ -1,6 +1,7 @@
 package logfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -129,6 +130,38 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return 
 func (l *File) Write(m *xenconsoled.Mark, p []byte, last bool) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	taken := 0
+	for taken < len(p) {
+		part, end := l.part(p[taken:])
+		n, err := l.write(m, part, last && end)
+		taken += n
+		if err != nil || n < len(part) && end || n == 0 {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// part is what is written at once: what fits a file that is rotated, however much longer it gets. end says that nothing
+// is left.
+func (l *File) part(p []byte) (part []byte, end bool) {
+	most := max(int(min(l.opts.MaxSize/16, 1<<30)), 1<<10)
+	if l.opts.MaxSize == 0 || len(p) <= most {
+		return p, true
+	}
+	i := bytes.LastIndexByte(p[:most], '\n') + 1
+	if i == 0 && l.opts.JSON { // which waits for the end of a line
+		if i = bytes.IndexByte(p, '\n') + 1; i == 0 {
+			i = len(p)
+		}
+	}
+	if i == 0 {
+		i = most
+	}
+	return p[:i], i == len(p)
+}
+
+func (l *File) write(m *xenconsoled.Mark, p []byte, last bool) (int, error) {
 	out, n, state := p, len(p), l.opts.After(p, m.State())
 	now := l.opts.Now()
 	if !l.opts.Plain() {
