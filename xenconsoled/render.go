@@ -40,6 +40,8 @@ func (f Format) Append(dst, src []byte, state uint32, now time.Time, last bool) 
 		f.escape(dst[at:])
 		return dst, len(src), f.After(src, state)
 	}
+	var space [64]byte
+	stamp := now.AppendFormat(space[:0], StampLayout)
 	all := len(src)
 	for len(src) > 0 {
 		if state&stateReturns != 0 {
@@ -49,7 +51,7 @@ func (f Format) Append(dst, src []byte, state uint32, now time.Time, last bool) 
 			state &^= stateReturns
 		}
 		if state&stateMidLine == 0 {
-			dst = now.AppendFormat(dst, StampLayout)
+			dst = append(dst, stamp...)
 		}
 		n := bytes.IndexByte(src, '\n') + 1
 		if state = stateReturns; n == 0 {
@@ -95,6 +97,8 @@ func (f Format) escape(b []byte) {
 func LineStart(state uint32) bool { return state&stateMidLine == 0 }
 
 func appendJSON(dst, src []byte, state uint32, now time.Time, last bool) (out []byte, taken int, after uint32) {
+	var space [64]byte
+	stamp := now.AppendFormat(space[:0], time.RFC3339Nano)
 	all := len(src)
 	for len(src) > 0 {
 		n := bytes.IndexByte(src, '\n')
@@ -110,7 +114,7 @@ func appendJSON(dst, src []byte, state uint32, now time.Time, last bool) (out []
 			return dst, all - len(src), state
 		}
 		dst = append(dst, `{"time":"`...)
-		dst = now.AppendFormat(dst, time.RFC3339Nano)
+		dst = append(dst, stamp...)
 		dst = append(dst, `","line":`...)
 		dst = appendString(dst, bytes.Trim(line, "\r"))
 		if !whole {
@@ -128,6 +132,14 @@ const hex = "0123456789abcdef"
 func appendString(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	for len(s) > 0 {
+		n := 0
+		for n < len(s) && ' ' <= s[n] && s[n] < 0x7f && s[n] != '"' && s[n] != '\\' {
+			n++
+		}
+		dst = append(dst, s[:n]...)
+		if s = s[n:]; len(s) == 0 {
+			break
+		}
 		c := s[0]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRune(s)
@@ -146,10 +158,8 @@ func appendString(dst, s []byte) []byte {
 			dst = append(dst, `\t`...)
 		case c == '\r':
 			dst = append(dst, `\r`...)
-		case c < ' ' || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		default:
-			dst = append(dst, c)
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 		s = s[1:]
 	}
