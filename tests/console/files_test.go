@@ -28,7 +28,7 @@ func TestHypervisorLog(t *testing.T) {
 			}
 		}
 		eventually(t, "the log", func() bool { return len(read(t, file)) >= len(want) })
-		if d.cmd.Args[0] == program(t, "ours") {
+		if d.cmd.Args[0] == program(t, "xenconsoled") {
 			d.stop(syscall.SIGKILL)
 			h.ours("--log=all")
 			want += "(XEN) later\n"

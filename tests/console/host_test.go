@@ -24,10 +24,17 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	c := exec.Command("go", "build", "-o", dir, "morgana/tests/console/ours", "morgana/cmd/xconsole")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	c.Stderr = os.Stderr
-	return dir, c.Run()
+	for name, pkg := range map[string]string{
+		"xenconsoled": "morgana/tests/console/ours", "xconsole": "morgana/cmd/xconsole", "xenstored": "morgana/tests/xenstore/ours",
+	} {
+		c := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		c.Stderr = os.Stderr
+		if err := c.Run(); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 })
 
 func TestMain(m *testing.M) {
@@ -61,6 +68,30 @@ type host struct {
 
 func newHost(t testing.TB) *host {
 	t.Helper()
+	h := emptyHost(t)
+	d, err := h.peers.StartC(h.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Kill)
+	h.dial()
+	return h
+}
+
+// dial connects to the host's xenstored.
+func (h *host) dial() {
+	h.t.Helper()
+	store, err := xenstore.DialPath(h.t.Context(), h.Socket())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { store.Close() })
+	h.store = store
+}
+
+// emptyHost is one without a xenstored.
+func emptyHost(t testing.TB) *host {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs the daemons of others")
 	}
@@ -78,17 +109,7 @@ func newHost(t testing.TB) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := p.StartC(ph)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Kill)
-	store, err := xenstore.DialPath(t.Context(), ph.Socket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	return &host{Host: ph, t: t, peers: p, store: store}
+	return &host{Host: ph, t: t, peers: p}
 }
 
 // guest makes a domain and attaches to its console as its kernel.
@@ -160,7 +181,7 @@ func (d *daemon) stop(sig syscall.Signal) {
 // ours starts our daemon.
 func (h *host) ours(args ...string) *daemon {
 	h.t.Helper()
-	c := exec.Command(program(h.t, "ours"), append([]string{"-i", "-v", "--log-dir", h.ConsoleLogs(), "--run-dir", h.runDir()}, args...)...)
+	c := exec.Command(program(h.t, "xenconsoled"), append([]string{"-i", "-v", "--log-dir", h.ConsoleLogs(), "--run-dir", h.runDir()}, args...)...)
 	c.Env = append(os.Environ(), "FAKEXEN="+h.Dir, "XENSTORED_PATH="+h.Socket())
 	return h.run(c)
 }
