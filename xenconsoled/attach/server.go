@@ -50,7 +50,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if ne := (net.Error)(nil); errors.As(err, &ne) && !errors.Is(err, net.ErrClosed) { // out of descriptors
+			if ne := net.Error(nil); errors.As(err, &ne) && !errors.Is(err, net.ErrClosed) { // out of descriptors
 				time.Sleep(10 * time.Millisecond)
 				continue
 			}

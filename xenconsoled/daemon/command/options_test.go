@@ -29,9 +29,26 @@ func TestParse(t *testing.T) {
 		t.Errorf("what was said last does not count: %+v", o)
 	}
 	for _, args := range [][]string{
-		{"-Z"}, {"--none"}, {"-t"}, {"-t", "some"}, {"--log", "some"}, {"--log-"}, {"--log-dir"}, {"--verbose=1"}, {"-o", "x"}, {"word"},
-		{"--"}, {"-"}, {"--rate=x"}, {"--rate=-1"}, {"--rotate-size=9999999999G"}, {"--rotate-age=1"}, {"--rotate-age=1ms"}, {"--rotate-keep=x"},
-		{"--log-format=xml"}, {"--r"},
+		{"-Z"},
+		{"--none"},
+		{"-t"},
+		{"-t", "some"},
+		{"--log", "some"},
+		{"--log-"},
+		{"--log-dir"},
+		{"--verbose=1"},
+		{"-o", "x"},
+		{"word"},
+		{"--"},
+		{"-"},
+		{"--rate=x"},
+		{"--rate=-1"},
+		{"--rotate-size=9999999999G"},
+		{"--rotate-age=1"},
+		{"--rotate-age=1ms"},
+		{"--rotate-keep=x"},
+		{"--log-format=xml"},
+		{"--r"},
 	} {
 		if err := parse(args, &options{}); err == nil {
 			t.Errorf("%q is taken", args)
