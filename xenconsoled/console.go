@@ -267,11 +267,10 @@ func (c *Console) write(ctx context.Context, p []byte, by *Session) (n int, err 
 			return n, err
 		}
 		m, _ := c.page.put(p[n:])
-		if m > 0 {
+		if n += m; m > 0 {
 			if err := c.cfg.Event.Notify(); err != nil {
 				return n, err
 			}
-			n += m
 		}
 		if n == len(p) {
 			return n, nil

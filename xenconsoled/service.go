@@ -259,7 +259,7 @@ func (s *Service) check(ctx context.Context, store *xenstore.Client, d xen.DomID
 	dir := consoleDir(d)
 	read := func(path string) (string, error) {
 		v, err := store.Read(ctx, path)
-		if errors.Is(err, xenstore.ErrNotExist) {
+		if errors.Is(err, xenstore.ErrNotExist) || errors.Is(err, xenstore.ErrPermission) { // not there for us
 			return "", nil
 		}
 		return v, err

@@ -67,10 +67,7 @@ func (f *follower) once(ctx context.Context, connected func()) error {
 	stop := context.AfterFunc(ctx, func() { client.Close() })
 	defer stop()
 	if _, err := client.Open(f.request); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
-			return io.ErrUnexpectedEOF
-		}
-		return err
+		return broken(err)
 	}
 	connected()
 	if f.opened != nil {
@@ -97,12 +94,17 @@ func (f *follower) once(ctx context.Context, connected func()) error {
 			return nil
 		}
 		if err != nil {
-			if !errors.Is(err, attach.ErrProtocol) {
-				err = fmt.Errorf("%w (%w)", io.ErrUnexpectedEOF, err)
-			}
-			return err
+			return broken(err)
 		}
 	}
+}
+
+// broken makes an error of a connection io.ErrUnexpectedEOF, and leaves what the service said.
+func broken(err error) error {
+	if failure := (*attach.Failure)(nil); errors.As(err, &failure) || errors.Is(err, attach.ErrProtocol) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", io.ErrUnexpectedEOF, err)
 }
 
 func logs(c *cli.Context) error {

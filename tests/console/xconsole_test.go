@@ -159,10 +159,10 @@ func TestFollowOverRestarts(t *testing.T) {
 	g := h.guest(5, "one")
 	h.terminal(5, "")
 	all := pattern(1, 900<<10)
-	follow := h.xconsole("logs", "-f", "one")
-	var out bytes.Buffer
-	follow.Stdout = &out
-	if err := follow.Start(); err != nil {
+	c := h.xconsole("logs", "-f", "one")
+	follow := &person{t: t, cmd: c}
+	c.Stdout = follow
+	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 9 {
@@ -175,15 +175,15 @@ func TestFollowOverRestarts(t *testing.T) {
 	if err := g.Drained(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond) // it may be waiting for the daemon
+	eventually(t, "all of it", func() bool { return len(follow.saw()) >= len(all) })
 	if err := h.KillGuest(5); err != nil {
 		t.Fatal(err)
 	}
-	if err := follow.Wait(); err != nil {
+	if err := c.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(out.Bytes(), all) {
-		t.Error(differ(out.Bytes(), all))
+	if got := follow.saw(); !bytes.Equal(got, all) {
+		t.Error(differ(got, all))
 	}
 }
 

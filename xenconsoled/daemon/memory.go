@@ -56,11 +56,30 @@ func (d *Daemon) streamFile(dom xen.DomID) string {
 }
 
 func (d *Daemon) memory(dom xen.DomID, size int) (xenconsoled.Memory, error) {
-	m, err := mapFile(d.streamFile(dom), size)
+	name := d.streamFile(dom)
+	if fi, err := os.Stat(name); err == nil && fi.Size() != int64(size) {
+		if err := d.finish(name, fi.Size()); err != nil {
+			return nil, err
+		}
+	}
+	m, err := mapFile(name, size)
 	if err != nil {
 		return nil, fmt.Errorf("memory for a console: %w", err)
 	}
 	return m, nil
+}
+
+// finish logs what the file of a stream has that is not logged, and removes it.
+func (d *Daemon) finish(name string, size int64) error {
+	if size < xenconsoled.StreamHeader || size > 1<<30 { // not a stream's
+		return os.Remove(name)
+	}
+	m, err := mapFile(name, int(size))
+	if err != nil {
+		return err
+	}
+	d.service.Finish(m.mem)
+	return m.Close(true)
 }
 
 // finishOld logs what a process before this one left of guests that are gone.
@@ -76,15 +95,10 @@ func (d *Daemon) finishOld() error {
 			continue
 		}
 		fi, err := f.Info()
-		if err != nil || fi.Size() == 0 || fi.Size() > 1<<30 {
-			continue
-		}
-		m, err := mapFile(d.streamFile(xen.DomID(n)), int(fi.Size()))
 		if err != nil {
 			return err
 		}
-		d.service.Finish(m.mem)
-		if err := m.Close(true); err != nil {
+		if err := d.finish(d.streamFile(xen.DomID(n)), fi.Size()); err != nil {
 			return err
 		}
 	}
