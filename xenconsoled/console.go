@@ -57,12 +57,15 @@ type Console struct {
 	input  sync.Mutex    // held by who types; it is held while that one waits for the guest
 	name   atomic.Pointer[string]
 
+	done chan struct{} // closed at the end of Run: nobody types any more
+	over bool          // the page is not to be touched; guarded by input
+
 	mu      sync.Mutex
 	writers int      // sessions that may type
 	sole    *Session // the one that alone may
 }
 
-// ErrGone is the cause to end Run's context with when the guest is gone: nothing will follow.
+// ErrGone is the cause to end Run's context with when the guest is gone: nothing will follow. Whoever types then gets it.
 var ErrGone = errors.New("the guest is gone")
 
 // New makes a console ready to be served.
@@ -80,7 +83,7 @@ func New(cfg Config) (*Console, error) {
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}
 	}
-	c := &Console{cfg: cfg, page: p, inRoom: make(chan struct{}, 1)}
+	c := &Console{cfg: cfg, page: p, inRoom: make(chan struct{}, 1), done: make(chan struct{})}
 	c.rate = bucket{rate: cfg.Rate, burst: max(cfg.Rate/10, 2*console.OutSize)}
 	c.SetName(cfg.Name)
 	if cfg.Sink != nil {
@@ -119,8 +122,8 @@ func (c *Console) Stream() *Stream { return c.cfg.Stream }
 // turn is how many bytes are taken before others get their turn.
 const turn = 64 << 10
 
-// Run serves the console until ctx ends, or the guest's event channel is closed, and returns why. What it took from the
-// guest is in the log then; the sink stays open.
+// Run serves the console until ctx ends, or the guest's event channel is closed, and returns why. It is called once. What
+// it took from the guest is in the log then; the sink stays open. The page is not touched any more: Write fails.
 func (c *Console) Run(ctx context.Context) error {
 	stop := make(chan bool, 1)
 	logged := make(chan struct{})
@@ -139,6 +142,10 @@ func (c *Console) Run(ctx context.Context) error {
 	}
 	stop <- gone
 	<-logged
+	close(c.done)
+	c.input.Lock() // whoever types has left
+	c.over = true
+	c.input.Unlock()
 	return err
 }
 
@@ -253,7 +260,7 @@ func (c *Console) signal() {
 }
 
 // Write types p at the console, as its terminal does. It waits until the guest has room, or ctx ends: n says how much was
-// typed. It fails with ErrTaken while a session types alone.
+// typed. It fails with ErrTaken while a session types alone, and with ErrGone after Run.
 func (c *Console) Write(ctx context.Context, p []byte) (n int, err error) {
 	return c.write(ctx, p, nil)
 }
@@ -263,6 +270,9 @@ func (c *Console) write(ctx context.Context, p []byte, by *Session) (n int, err 
 	defer c.input.Unlock()
 	var tick *time.Ticker
 	for {
+		if c.over {
+			return n, ErrGone
+		}
 		if err := c.may(by); err != nil {
 			return n, err
 		}
@@ -284,6 +294,8 @@ func (c *Console) write(ctx context.Context, p []byte, by *Session) (n int, err 
 		select {
 		case <-c.inRoom:
 		case <-tick.C:
+		case <-c.done:
+			return n, ErrGone
 		case <-ctx.Done():
 			return n, context.Cause(ctx)
 		}

@@ -210,6 +210,9 @@ func TestSessions(t *testing.T) {
 		t.Errorf("typed is %q", got)
 	}
 	g.end(xenconsoled.ErrGone)
+	if _, err := g.console.Write(g.ctx(), []byte("z")); !errors.Is(err, xenconsoled.ErrGone) {
+		t.Errorf("typing when the guest is gone: %v", err)
+	}
 	g.stream.Close()
 	if err := r.Wait(g.ctx(), 1); !errors.Is(err, io.EOF) {
 		t.Errorf("after the guest's end: %v", err)
@@ -439,6 +442,13 @@ func FuzzPage(f *testing.F) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(xenconsoled.ErrGone)
+		room := int(console.InSize - (inProd - inCons))
+		if inProd-inCons > console.InSize {
+			room = 0
+		}
+		if n, _ := c.Write(ctx, make([]byte, 2000)); n != room {
+			t.Errorf("%d bytes were typed, there is room for %d", n, room)
+		}
 		_ = c.Run(ctx)
 		want := uint64(outProd - outCons)
 		if want > console.OutSize {
@@ -446,13 +456,6 @@ func FuzzPage(f *testing.F) {
 		}
 		if s.End() != want {
 			t.Errorf("%d bytes were taken, want %d", s.End(), want)
-		}
-		room := int(console.InSize - (inProd - inCons))
-		if inProd-inCons > console.InSize {
-			room = 0
-		}
-		if n, _ := c.Write(ctx, make([]byte, 2000)); n != room {
-			t.Errorf("%d bytes were typed, there is room for %d", n, room)
 		}
 	})
 }

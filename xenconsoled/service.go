@@ -407,6 +407,7 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 		}
 		stream.Close()
 		terminal.Wait()
+		stream.Detach() // somebody may still read it when its memory is given back
 	}()
 	s.mu.Lock()
 	s.guests[d] = g

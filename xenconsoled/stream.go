@@ -58,18 +58,8 @@ func NewStream(mem []byte, key string) (*Stream, error) {
 	if size < 4096 || size > 1<<26 || bits.OnesCount(uint(size)) != 1 {
 		return nil, fmt.Errorf("xenconsoled: memory of %d bytes for a console, want %d and a power of two from 4096 to 2^26", len(mem), StreamHeader)
 	}
-	s := &Stream{data: mem[StreamHeader:], head: mem[:StreamHeader], room: make(chan struct{}, 1)}
-	var err error
-	if s.base, err = ring.Word(mem, headBase); err != nil {
-		return nil, err
-	}
-	if s.endAt, err = ring.Word64(mem, headEnd); err != nil {
-		return nil, err
-	}
-	if s.seen, err = ring.Word64(mem, headSeen); err != nil {
-		return nil, err
-	}
-	if s.mark, err = newMark(mem[headMark:headSeen]); err != nil {
+	s := &Stream{room: make(chan struct{}, 1)}
+	if err := s.bind(mem); err != nil {
 		return nil, err
 	}
 	s.end = s.endAt.Load()
@@ -82,6 +72,31 @@ func NewStream(mem []byte, key string) (*Stream, error) {
 		copy(mem, magic)
 	}
 	return s, nil
+}
+
+// bind has the stream lie in mem.
+func (s *Stream) bind(mem []byte) (err error) {
+	s.head, s.data = mem[:StreamHeader], mem[StreamHeader:]
+	if s.base, err = ring.Word(mem, headBase); err != nil {
+		return err
+	}
+	for off, w := range map[int]**atomic.Uint64{headEnd: &s.endAt, headSeen: &s.seen} {
+		if *w, err = ring.Word64(mem, off); err != nil {
+			return err
+		}
+	}
+	s.mark, err = newMark(mem[headMark:headSeen])
+	return err
+}
+
+// Detach moves the stream out of its memory, which may go then: readers still read what there is. The stream's Mark is not
+// to be used any more, and nothing is appended.
+func (s *Stream) Detach() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mem := make([]byte, len(s.head)+len(s.data))
+	copy(mem[copy(mem, s.head):], s.data)
+	_ = s.bind(mem) // it lies as the old memory did
 }
 
 // OpenStream opens the stream that mem holds, whoever's it is: what a process before this one left of a guest that is
@@ -135,8 +150,15 @@ func (s *Stream) SetLabel(label string) {
 	binary.LittleEndian.PutUint32(s.head[headLabel:], uint32(n))
 }
 
-// Mark is how far the sink got.
+// Mark is how far the sink got, for the sink. It lies in the stream's memory.
 func (s *Stream) Mark() *Mark { return s.mark }
+
+// Logged is how many bytes are in the log, and how many could not be written there and are not told of yet.
+func (s *Stream) Logged() (n, lost uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mark.Position(), s.mark.Lost()
+}
 
 // End is how many bytes the stream has had.
 func (s *Stream) End() uint64 {

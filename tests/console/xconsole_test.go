@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"morgana/xenconsoled/attach"
 )
 
 // xconsole is our program as a client of our daemon.
@@ -256,4 +260,56 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	}
 	t.Cleanup(func() { slave.Close() })
 	return master, slave
+}
+
+// Who reads slowly still gets all that is kept when the guest is gone and its memory is given back; what they type then
+// goes nowhere.
+func TestReadingAfterTheEnd(t *testing.T) {
+	h := newHost(t)
+	h.ours()
+	for i := range 5 {
+		g := h.guest(5, "one")
+		h.terminal(5, "")
+		all := pattern(i, 900<<10) // less than the scrollback, more than a socket takes
+		h.say(g, all)
+		var slow []*attach.Client
+		for range 4 {
+			conn, err := net.Dial("unix", filepath.Join(h.runDir(), "socket"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := attach.NewClient(conn)
+			defer c.Close()
+			if _, err := c.Open(attach.Request{Op: attach.OpAttach, Guest: "one", From: new(uint64)}); err != nil {
+				t.Fatal(err)
+			}
+			slow = append(slow, c)
+		}
+		if _, err := slow[0].Write(bytes.Repeat([]byte("typed and never read "), 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Drained(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.KillGuest(5); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the end of the stream's file", func() bool {
+			_, err := os.Stat(filepath.Join(h.runDir(), "domain-5"))
+			return os.IsNotExist(err)
+		})
+		if _, err := slow[1].Write([]byte("too late")); err != nil {
+			t.Fatal(err)
+		}
+		for n, c := range slow[2:] {
+			got, err := io.ReadAll(c)
+			if err != nil || !bytes.Equal(got, all) || !c.End().Gone {
+				t.Errorf("reader %d: %v: %s", n, err, differ(got, all))
+			}
+		}
+		g.Close()
+		if err := h.store.Remove(t.Context(), "/local/domain/5"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

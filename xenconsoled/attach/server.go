@@ -176,9 +176,9 @@ func output(ctx context.Context, conn io.Writer, r *xenconsoled.Reader, follow b
 
 func info(c *xenconsoled.Console) Info {
 	s := c.Stream()
+	logged, lost := s.Logged()
 	return Info{
-		Dom: uint16(c.Dom()), Name: c.Name(), Start: s.Start(), End: s.End(), Logged: s.Mark().Position(), Lost: s.Mark().Lost(),
-		Writers: c.Writers(),
+		Dom: uint16(c.Dom()), Name: c.Name(), Start: s.Start(), End: s.End(), Logged: logged, Lost: lost, Writers: c.Writers(),
 	}
 }
 
