@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"morgana/tests/xenstore/peers"
+	"morgana/xen"
 )
 
 // xenstored of ours is killed: consoles go on, and guests that come when it is back are served, with terminals.
@@ -124,6 +125,34 @@ func TestNumberAgain(t *testing.T) {
 		}
 		if err := h.store.Remove(t.Context(), "/local/domain/5"); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A tmpfs without room: guests that it has no room for are served all the same, from memory that ends with the daemon.
+func TestNoRoom(t *testing.T) {
+	h := newHost(t)
+	if err := os.MkdirAll(h.runDir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", h.runDir(), "tmpfs", 0, "size=2500k"); err != nil {
+		t.Skipf("no tmpfs can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(h.runDir(), syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	h.ours("--log=guest")
+	for i := range 4 {
+		name := fmt.Sprintf("g%d", i)
+		g := h.guest(xen.DomID(5+i), name)
+		h.terminal(xen.DomID(5+i), "")
+		all := pattern(i, 3<<20)
+		h.say(g, all)
+		eventually(t, "the log", func() bool { return len(read(t, h.logFile(name))) >= len(all) })
+		if got := read(t, h.logFile(name)); !bytes.Equal(got, all) {
+			t.Error(differ(got, all))
 		}
 	}
 }

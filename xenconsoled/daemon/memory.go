@@ -30,6 +30,10 @@ func mapFile(name string, size int) (*mapped, error) {
 	if err := f.Truncate(int64(size)); err != nil {
 		return nil, err
 	}
+	// All of it is there from the beginning: a page that a full tmpfs cannot give is the end of the process.
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(size)); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, errors.Join(&os.PathError{Op: "fallocate", Path: name, Err: err}, os.Remove(name))
+	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: name, Err: err}
@@ -63,11 +67,21 @@ func (d *Daemon) memory(dom xen.DomID, size int) (xenconsoled.Memory, error) {
 		}
 	}
 	m, err := mapFile(name, size)
+	if errors.Is(err, unix.ENOSPC) {
+		d.cfg.Warn(fmt.Sprintf("domain %d: %v: its console will not survive a restart of the daemon; make room there", dom, err))
+		return volatile(make([]byte, size)), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("memory for a console: %w", err)
 	}
 	return m, nil
 }
+
+// volatile is memory that ends with the process.
+type volatile []byte
+
+func (v volatile) Bytes() []byte  { return v }
+func (volatile) Close(bool) error { return nil }
 
 // finish logs what the file of a stream has that is not logged, and removes it.
 func (d *Daemon) finish(name string, size int64) error {
