@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -242,4 +243,44 @@ func TestTimesOfInterleavedLines(t *testing.T) {
 	}
 	h.checkLines("a", 0, 50)
 	h.checkLines("b", 1, 50)
+}
+
+// Guests that all flood at once get about the same.
+func TestFloodsAreFair(t *testing.T) {
+	h := newHost(t)
+	d := h.ours("--log=guest", "--rate=0")
+	const guests = 8
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var all []*peers.Console
+	for i := range guests {
+		all = append(all, h.guest(xen.DomID(5+i), fmt.Sprintf("g%d", i)))
+		h.terminal(xen.DomID(5+i), "")
+	}
+	wrote := make([]int, guests)
+	block := pattern(1, 64<<10)
+	end, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	var flooding sync.WaitGroup
+	for i, g := range all {
+		flooding.Go(func() {
+			for end.Err() == nil {
+				n, err := g.Write(end, block)
+				wrote[i] += n
+				if err != nil && end.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	flooding.Wait()
+	least, most := slices.Min(wrote), slices.Max(wrote)
+	status := read(t, fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	_, rss, _ := bytes.Cut(status, []byte("VmRSS:"))
+	rss, _, _ = bytes.Cut(rss, []byte("\n"))
+	t.Logf("from %d to %d KiB each; the daemon has %s", least>>10, most>>10, bytes.TrimSpace(rss))
+	if least*3 < most {
+		t.Errorf("one wrote %d bytes, another one %d", least, most)
+	}
 }
