@@ -54,11 +54,11 @@ type Console struct {
 	logger *logger // nil: no log
 
 	inRoom chan struct{} // the guest may have read; capacity 1
-	input  sync.Mutex    // held by who types; it is held while that one waits for the guest
+	input  chan struct{} // full while somebody types, and waits for the guest with it; capacity 1
 	name   atomic.Pointer[string]
 
 	done chan struct{} // closed at the end of Run: nobody types any more
-	over bool          // the page is not to be touched; guarded by input
+	over bool          // the page is not to be touched; for who types
 
 	mu      sync.Mutex
 	writers int      // sessions that may type
@@ -83,7 +83,7 @@ func New(cfg Config) (*Console, error) {
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}
 	}
-	c := &Console{cfg: cfg, page: p, inRoom: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Console{cfg: cfg, page: p, inRoom: make(chan struct{}, 1), input: make(chan struct{}, 1), done: make(chan struct{})}
 	c.rate = bucket{rate: cfg.Rate, burst: max(cfg.Rate/10, 2*console.OutSize)}
 	c.SetName(cfg.Name)
 	if cfg.Sink != nil {
@@ -143,9 +143,9 @@ func (c *Console) Run(ctx context.Context) error {
 	stop <- gone
 	<-logged
 	close(c.done)
-	c.input.Lock() // whoever types has left
+	c.input <- struct{}{} // whoever types has left
 	c.over = true
-	c.input.Unlock()
+	<-c.input
 	return err
 }
 
@@ -266,8 +266,10 @@ func (c *Console) Write(ctx context.Context, p []byte) (n int, err error) {
 }
 
 func (c *Console) write(ctx context.Context, p []byte, by *Session) (n int, err error) {
-	c.input.Lock()
-	defer c.input.Unlock()
+	if err := c.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer func() { <-c.input }()
 	var tick *time.Ticker
 	for {
 		if c.over {
@@ -299,6 +301,23 @@ func (c *Console) write(ctx context.Context, p []byte, by *Session) (n int, err 
 		case <-ctx.Done():
 			return n, context.Cause(ctx)
 		}
+	}
+}
+
+// begin waits for the right to type. Who need not wait gets it even if ctx has ended: what there is room for is typed.
+func (c *Console) begin(ctx context.Context) error {
+	select {
+	case c.input <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case c.input <- struct{}{}:
+		return nil
+	case <-c.done:
+		return ErrGone
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

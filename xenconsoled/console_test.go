@@ -234,6 +234,12 @@ func TestTypingWaits(t *testing.T) {
 		_, err := g.console.Write(g.ctx(), text[n:])
 		done <- err
 	}()
+	// Nor does it keep others longer than they want.
+	short, cancelShort := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancelShort()
+	if n, err := g.console.Write(short, []byte("x")); n != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("beside somebody who waits: %d bytes, %v", n, err)
+	}
 	if got := g.read(len(text)); got != string(text) {
 		t.Error("something else was typed")
 	}

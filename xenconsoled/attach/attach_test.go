@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"morgana/xen"
+	"morgana/xen/ring"
 	"morgana/xen/wire/console"
 	"morgana/xenconsoled"
 )
@@ -138,10 +139,17 @@ func TestAttach(t *testing.T) {
 	if _, err := c.Write([]byte("root\n")); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); string(o.page[console.In:][:5]) != "root\n"; time.Sleep(time.Millisecond) {
+	typed, err := ring.Word(o.page, console.InProd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); typed.Load() != 5; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("typed is %q", o.page[console.In:][:5])
+			t.Fatalf("%d bytes were typed", typed.Load())
 		}
+	}
+	if got := string(o.page[console.In:][:5]); got != "root\n" {
+		t.Errorf("typed is %q", got)
 	}
 	_, err = o.connect(t).Open(Request{Op: OpAttach, Guest: "web", Mode: ModeSole})
 	if !errors.Is(err, xenconsoled.ErrTaken) {
