@@ -9,9 +9,9 @@ export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
-# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore daemons of others.
-PEERS := ./tests/lvm/... ./tests/xenstore/...
-QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore)
+# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others.
+PEERS := ./tests/lvm/... ./tests/xenstore/... ./tests/console/...
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore -e /tests/console)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 SOAK ?= 30m
@@ -88,6 +88,10 @@ bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; t
 .PHONY: bench-xenstore
 bench-xenstore: setup ## our xenstore daemon beside xenstored (C) and oxenstored (OCaml), about two minutes
 	$(GO) run ./tests/xenstore/xsbench
+
+.PHONY: bench-console
+bench-console: setup ## our console daemon beside Xen's xenconsoled, half a minute
+	$(GO) run ./tests/console/conbench
 
 .PHONY: bench-lvm
 bench-lvm: setup ## mlvm beside lvm2 at 1 to 10 000 logical volumes: time, CPU, bytes; fails where a goal is missed

@@ -66,7 +66,7 @@ func ring(p string) int {
 		under(p, "lvm/image/spec", "lvm/image/ext4", "lvm/image/fat", "block/gpt"), p == "lvm/image/tree",
 		under(p, "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen", p == "block":
 		return 0
-	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "block/file", "lvm/image/tree/disk"):
+	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "xenconsoled/daemon", "block/file", "lvm/image/tree/disk"):
 		return 2
 	}
 	return 1

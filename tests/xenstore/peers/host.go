@@ -53,7 +53,7 @@ func (h *Host) Shutdown(d xen.DomID) error { return os.WriteFile(h.path(d, "shut
 
 // Destroy ends a domain.
 func (h *Host) Destroy(d xen.DomID) error {
-	for _, what := range []string{"ring", "shutdown", "sock"} {
+	for _, what := range []string{"ring", "shutdown", "sock", "dying", "console", "console.sock", "console.daemon"} {
 		if err := os.Remove(h.path(d, what)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -65,8 +65,10 @@ func (h *Host) Destroy(d xen.DomID) error {
 func (h *Host) Exception() error { return h.notify(fakehost.PortException) }
 
 // notify sends the daemon an event. As with Xen, it is lost if nobody is there.
-func (h *Host) notify(port uint32) error {
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: filepath.Join(h.Dir, "daemon.sock"), Net: "unixgram"})
+func (h *Host) notify(port uint32) error { return h.send("daemon.sock", port) }
+
+func (h *Host) send(socket string, port uint32) error {
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: filepath.Join(h.Dir, socket), Net: "unixgram"})
 	if err != nil {
 		return nil
 	}

@@ -4,7 +4,7 @@
 // writes OutProd and InCons, the console service the others. Features are xenstore keys under the console's
 // directories.
 //
-// Source: xen/include/public/io/console.h and docs/misc/console.txt of Xen 4.17.
+// Source: xen/include/public/io/console.h and docs/misc/console.txt of Xen 4.17 (Connection: of Xen 4.21).
 package console
 
 // Layout of struct xencons_interface: byte offsets and sizes.
@@ -17,6 +17,14 @@ const (
 	InProd  = 3076
 	OutCons = 3080
 	OutProd = 3084
+	// Connection is a byte that later versions of Xen have: Connected once a service empties the ring.
+	Connection = 3088
+)
+
+// Values of the byte at Connection. It starts as Disconnected where the builder knows of it, else as 0.
+const (
+	Connected    = 0
+	Disconnected = 1
 )
 
 // Keys in the guest's console directory (/local/domain/N/console, or device/console/N for further ones).

@@ -15,6 +15,7 @@ func TestLayout(t *testing.T) {
 		{"in_prod", InProd, 4},
 		{"out_cons", OutCons, 4},
 		{"out_prod", OutProd, 4},
+		{"connection", Connection, 1},
 	} {
 		if f.offset != at {
 			t.Errorf("%s at %d, want %d", f.name, f.offset, at)

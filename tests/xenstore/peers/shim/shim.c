@@ -6,9 +6,16 @@
  *	dom5.shutdown	it shut down
  *	dom5.sock	datagram socket of domain 5: each datagram is an event
  *	daemon.sock	datagram socket of the daemon: each datagram is an event, the port as a 32-bit number
+ *	dom5.dying	it is being destroyed
+ *	dom5.console	the page of its console
+ *	dom5.console.sock	datagram socket of its console, events for the domain
+ *	dom5.console.daemon	the console daemon's end of it
+ *	xen.log		what Xen's console ring has had, from the beginning
+ *	xen.log.sock	datagram socket: each datagram is VIRQ_CON_RING
  *	etc, run, log	what the daemons look for elsewhere
  *
- * The daemon's port for domain N is PORT + N, and VIRQ for the exceptions of domains.
+ * The daemon's port for domain N is PORT + N, and VIRQ for the exceptions of domains. $FAKEXEN_CONSOLE makes it serve the
+ * console daemon: its event channels are those of consoles, each handle has one.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -29,9 +36,10 @@
 #include <unistd.h>
 #include <xenctrl.h>
 #include <xenevtchn.h>
+#include <xenforeignmemory.h>
 #include <xengnttab.h>
 
-enum { VIRQ = 1, PORT = 1000, PAGE = 4096, XENSTORE_GRANT = 1 };
+enum { VIRQ = 1, PORT = 1000, PAGE = 4096, CONSOLE_GRANT = 0, XENSTORE_GRANT = 1, DOMAINS = 512 };
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -60,17 +68,27 @@ static bool has(unsigned int domid, const char *what)
 	return !REAL(access)(of_domain(buf, domid, what), F_OK);
 }
 
-static void *map_ring(unsigned int domid)
+static void *map_page(unsigned int domid, const char *what)
 {
 	char buf[PATH_MAX];
 	void *page = MAP_FAILED;
-	int fd = REAL(open)(of_domain(buf, domid, "ring"), O_RDWR | O_CLOEXEC);
+	int fd = REAL(open)(of_domain(buf, domid, what), O_RDWR | O_CLOEXEC);
 
 	if (fd >= 0) {
 		page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		close(fd);
 	}
 	return page == MAP_FAILED ? NULL : page;
+}
+
+static void *map_ring(unsigned int domid)
+{
+	return map_page(domid, "ring");
+}
+
+static bool for_consoles(void)
+{
+	return getenv("FAKEXEN_CONSOLE");
 }
 
 /* ---- files that are elsewhere here ---- */
@@ -179,6 +197,9 @@ int xc_interface_close(xc_interface *xch)
 int xc_domain_getinfo(xc_interface *xch, uint32_t first, unsigned int max, xc_dominfo_t *info)
 {
 	(void)xch;
+	/* Xen answers with the next domain there is; the console daemon counts on it. */
+	while (for_consoles() && first < DOMAINS && !has(first, "ring"))
+		first++;
 	if (!max || !has(first, "ring")) {
 		errno = ESRCH;
 		return -1;
@@ -187,6 +208,7 @@ int xc_domain_getinfo(xc_interface *xch, uint32_t first, unsigned int max, xc_do
 	info->domid = first;
 	info->running = 1;
 	info->shutdown = has(first, "shutdown");
+	info->dying = has(first, "dying");
 	return 1;
 }
 
@@ -199,7 +221,8 @@ int xc_domain_getinfolist(xc_interface *xch, uint32_t first, unsigned int max, x
 	}
 	memset(info, 0, sizeof(*info));
 	info->domain = first;
-	info->flags = XEN_DOMINF_running | (has(first, "shutdown") ? XEN_DOMINF_shutdown : 0);
+	info->flags = XEN_DOMINF_running | (has(first, "shutdown") ? XEN_DOMINF_shutdown : 0) |
+		      (has(first, "dying") ? XEN_DOMINF_dying : 0);
 	return 1;
 }
 
@@ -211,9 +234,58 @@ void *xc_map_foreign_range(xc_interface *xch, uint32_t domid, int size, int prot
 
 int xc_evtchn_status(xc_interface *xch, xc_evtchn_status_t *status)
 {
-	(void)xch, (void)status;
+	(void)xch;
+	if (for_consoles()) {
+		status->status = EVTCHNSTAT_interdomain;
+		return 0;
+	}
 	errno = ENOSYS;
 	return -1;
+}
+
+int xc_readconsolering(xc_interface *xch, char *to, unsigned int *size, int clear, int incremental, uint32_t *index)
+{
+	char buf[PATH_MAX];
+	ssize_t n = 0;
+	int fd = REAL(open)(in_host(buf, "xen.log"), O_RDONLY | O_CLOEXEC);
+
+	(void)xch, (void)clear, (void)incremental;
+	if (fd >= 0) {
+		n = pread(fd, to, *size, *index);
+		close(fd);
+	}
+	if (n < 0)
+		return -1;
+	*size = n;
+	*index += n;
+	return 0;
+}
+
+/* ---- libxenforeignmemory: nothing can be mapped ---- */
+
+xenforeignmemory_handle *xenforeignmemory_open(xentoollog_logger *l, unsigned int flags)
+{
+	(void)l, (void)flags;
+	return HANDLE(xenforeignmemory_handle);
+}
+
+int xenforeignmemory_close(xenforeignmemory_handle *h)
+{
+	(void)h;
+	return 0;
+}
+
+void *xenforeignmemory_map(xenforeignmemory_handle *h, uint32_t domid, int prot, size_t n, const xen_pfn_t *pfns, int *err)
+{
+	(void)h, (void)domid, (void)prot, (void)n, (void)pfns, (void)err;
+	errno = EINVAL;
+	return NULL;
+}
+
+int xenforeignmemory_unmap(xenforeignmemory_handle *h, void *page, size_t n)
+{
+	(void)h;
+	return munmap(page, n * PAGE);
 }
 
 /* ---- libxengnttab ---- */
@@ -241,6 +313,8 @@ void *xengnttab_map_grant_ref(xengnttab_handle *xgt, uint32_t domid, uint32_t re
 	(void)xgt, (void)prot;
 	if (ref == XENSTORE_GRANT)
 		return map_ring(domid);
+	if (ref == CONSOLE_GRANT && for_consoles())
+		return map_page(domid, "console");
 	errno = EINVAL;
 	return NULL;
 }
@@ -251,65 +325,98 @@ int xengnttab_unmap(xengnttab_handle *xgt, void *start, uint32_t count)
 	return munmap(start, (size_t)count * PAGE);
 }
 
-/* ---- libxenevtchn: one socket ---- */
+/* ---- libxenevtchn: a socket for each handle ---- */
 
-static int events = -1;
+static int descriptor(xenevtchn_handle *xce)
+{
+	return *(int *)xce;
+}
+
+static xenevtchn_handle *handle(int fd)
+{
+	int *h = fd < 0 ? NULL : malloc(sizeof(*h));
+
+	if (h)
+		*h = fd;
+	return (xenevtchn_handle *)h;
+}
+
+static int listen_at(int fd, const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	REAL(unlink)(path);
+	return REAL(bind)(fd, (struct sockaddr *)&un, sizeof(un));
+}
+
+static void send_to(int fd, const char *path, uint32_t port)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	sendto(fd, &port, sizeof(port), MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&un, sizeof(un));
+}
 
 xenevtchn_handle *xenevtchn_open(xentoollog_logger *l, unsigned int flags)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	char buf[PATH_MAX];
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 
 	(void)l, (void)flags;
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", in_host(buf, "daemon.sock"));
-	REAL(unlink)(un.sun_path);
-	events = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-	if (REAL(bind)(events, (struct sockaddr *)&un, sizeof(un)))
+	if (!for_consoles() && listen_at(fd, in_host(buf, "daemon.sock")))
 		return NULL;
-	return HANDLE(xenevtchn_handle);
+	return handle(fd);
 }
 
 xenevtchn_handle *xenevtchn_fdopen(xentoollog_logger *l, int fd, unsigned int flags)
 {
 	(void)l, (void)flags;
-	events = fd;
-	return HANDLE(xenevtchn_handle);
+	return handle(fd);
 }
 
 int xenevtchn_close(xenevtchn_handle *xce)
 {
-	(void)xce;
-	return close(events);
+	int err = close(descriptor(xce));
+
+	free(xce);
+	return err;
 }
 
 int xenevtchn_fd(xenevtchn_handle *xce)
 {
-	(void)xce;
-	return events;
+	return descriptor(xce);
 }
 
 int xenevtchn_notify(xenevtchn_handle *xce, evtchn_port_t port)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	char buf[PATH_MAX];
 
-	(void)xce;
-	if (port >= PORT) {
-		snprintf(un.sun_path, sizeof(un.sun_path), "%s", of_domain(buf, port - PORT, "sock"));
-		sendto(events, &port, sizeof(port), MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&un, sizeof(un));
-	}
+	if (port >= PORT)
+		send_to(descriptor(xce), of_domain(buf, port - PORT, for_consoles() ? "console.sock" : "sock"), port);
 	return 0;
 }
 
 xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle *xce, uint32_t domid, evtchn_port_t remote)
 {
-	(void)xce, (void)remote;
+	char buf[PATH_MAX];
+
+	(void)remote;
+	if (for_consoles()) {
+		if (listen_at(descriptor(xce), of_domain(buf, domid, "console.daemon")))
+			return -1;
+		send_to(descriptor(xce), buf, PORT + domid); /* a port that was bound is pending once */
+	}
 	return PORT + domid;
 }
 
 xenevtchn_port_or_error_t xenevtchn_bind_virq(xenevtchn_handle *xce, unsigned int virq)
 {
-	(void)xce, (void)virq;
+	char buf[PATH_MAX];
+
+	(void)virq;
+	if (for_consoles() && listen_at(descriptor(xce), in_host(buf, "xen.log.sock")))
+		return -1;
 	return VIRQ;
 }
 
@@ -323,8 +430,7 @@ xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle *xce)
 {
 	uint32_t port;
 
-	(void)xce;
-	return recv(events, &port, sizeof(port), 0) == sizeof(port) ? (xenevtchn_port_or_error_t)port : 0;
+	return recv(descriptor(xce), &port, sizeof(port), 0) == sizeof(port) ? (xenevtchn_port_or_error_t)port : 0;
 }
 
 int xenevtchn_unmask(xenevtchn_handle *xce, evtchn_port_t port)

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"morgana/xenconsoled/attach"
+)
+
+func attachTo(c *cli.Context) error {
+	if err := want(c, 1); err != nil {
+		return err
+	}
+	escape, err := escapeKey(c.String("escape"))
+	if err != nil {
+		return err
+	}
+	r := attach.Request{Op: attach.OpAttach, Guest: c.Args().First(), Mode: attach.ModeShared, Lines: c.Int("lines")}
+	switch {
+	case c.Bool("read-only") && c.Bool("sole"):
+		return fmt.Errorf("%w: --read-only and --sole exclude each other", errUsage)
+	case c.Bool("read-only"):
+		r.Mode = attach.ModeRead
+	case c.Bool("sole"):
+		r.Mode = attach.ModeSole
+	}
+	ctx, leave := context.WithCancel(c.Context)
+	defer leave()
+	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only")}
+	f := &follower{c: c, request: r, opened: k.connect}
+	f.out = func(_ uint64, b []byte) error {
+		_, err := os.Stdout.Write(b)
+		return err
+	}
+	restore, err := k.raw()
+	if err != nil {
+		return err
+	}
+	defer restore()
+	go k.run()
+	return f.run(ctx)
+}
+
+// escapeKey reads a key as xl does: "^]" is Ctrl-].
+func escapeKey(s string) (byte, error) {
+	switch {
+	case len(s) == 1:
+		return s[0], nil
+	case len(s) == 2 && s[0] == '^':
+		return s[1] & 0x1f, nil
+	}
+	return 0, fmt.Errorf("%w: --escape %q: want a character, or ^ and one", errUsage, s)
+}
+
+// keyboard sends what is typed to the connection there is; what is typed while there is none is lost.
+type keyboard struct {
+	escape byte
+	leave  func()
+	quiet  bool // nothing is sent
+	tty    bool
+
+	mu     sync.Mutex
+	client *attach.Client
+}
+
+func (k *keyboard) connect(c *attach.Client) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.client = c
+}
+
+// raw has a terminal pass on every key, until restore.
+func (k *keyboard) raw() (restore func(), err error) {
+	old, err := unix.IoctlGetTermios(0, unix.TCGETS)
+	if err != nil {
+		return func() {}, nil // not a terminal
+	}
+	k.tty = true
+	t := *old
+	t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	t.Oflag &^= unix.OPOST
+	t.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	t.Cflag = t.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	if err := unix.IoctlSetTermios(0, unix.TCSETS, &t); err != nil {
+		return nil, os.NewSyscallError("set the terminal", err)
+	}
+	return func() { _ = unix.IoctlSetTermios(0, unix.TCSETS, old) }, nil
+}
+
+// run reads standard input until its end; then the console is only read.
+func (k *keyboard) run() {
+	buf := make([]byte, 4096)
+	for {
+		n, err := os.Stdin.Read(buf)
+		b := buf[:n]
+		left := false
+		if k.tty {
+			if i := bytes.IndexByte(b, k.escape); i >= 0 {
+				b, left = b[:i], true
+			}
+		}
+		if len(b) > 0 && !k.quiet {
+			k.mu.Lock()
+			c := k.client
+			k.mu.Unlock()
+			if c != nil {
+				_, _ = c.Write(b) // the reader sees that it is away
+			}
+		}
+		if left {
+			fmt.Fprint(os.Stderr, "\r\n")
+			k.leave()
+			return
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package attach
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"morgana/xenconsoled"
+)
+
+// Consoles is who has the consoles: a xenconsoled.Service.
+type Consoles interface {
+	Consoles() []*xenconsoled.Console
+	Find(guest string) (*xenconsoled.Console, bool)
+}
+
+// connectionsMax is how many connections are served at once.
+const connectionsMax = 1024
+
+// typedMax is how many frames wait for a guest that does not read what is typed.
+const typedMax = 16
+
+// leaveTime is how long the guest has to read what a client typed that has left.
+const leaveTime = time.Second
+
+// requestTime is how long a client may take to say what it wants.
+const requestTime = 10 * time.Second
+
+// Server serves clients.
+type Server struct{ Consoles Consoles }
+
+// Serve serves a listener until ctx ends or the listener fails; it closes it, and waits for its connections.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	free := make(chan struct{}, connectionsMax)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if ne := net.Error(nil); errors.As(err, &ne) && !errors.Is(err, net.ErrClosed) { // out of descriptors
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			return err
+		}
+		select {
+		case free <- struct{}{}:
+			all.Go(func() {
+				defer func() { <-free }()
+				_ = s.ServeConn(ctx, conn) // it is the client's to know
+			})
+		default:
+			_ = send(conn, kindFailure, &Failure{CodeBusy, ErrBusy.Error()})
+			conn.Close()
+		}
+	}
+}
+
+// ServeConn serves one connection until it or ctx ends, and closes it.
+func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	defer conn.Close()
+	late := time.AfterFunc(requestTime, func() { conn.Close() })
+	in := &frames{r: conn}
+	kind, body, err := in.next()
+	late.Stop()
+	if err != nil {
+		return err
+	}
+	if kind != kindRequest {
+		return fmt.Errorf("%w: it begins with %q", ErrProtocol, kind)
+	}
+	r, mode, err := parseRequest(body)
+	if err != nil {
+		return errors.Join(err, send(conn, kindFailure, &Failure{CodeRequest, err.Error()}))
+	}
+	if r.Op == OpList {
+		list := []Info{}
+		for _, c := range s.Consoles.Consoles() {
+			list = append(list, info(c))
+		}
+		return send(conn, kindList, list)
+	}
+	c, ok := s.Consoles.Find(r.Guest)
+	if !ok {
+		return send(conn, kindFailure, &Failure{CodeNotFound, fmt.Sprintf("no guest %q has a console here", r.Guest)})
+	}
+	stream := c.Stream()
+	var from uint64
+	switch {
+	case r.From != nil:
+		from = *r.From
+	case r.Lines > 0:
+		from = stream.Screen(r.Lines, 1<<30)
+	case r.Op == OpAttach:
+		from = stream.End()
+	}
+	session, err := c.Attach(mode, from)
+	if err != nil {
+		return errors.Join(err, send(conn, kindFailure, &Failure{CodeTaken, err.Error()}))
+	}
+	defer session.Close()
+	if err := send(conn, kindInfo, info(c)); err != nil {
+		return err
+	}
+	// What is typed waits for the guest, while we go on to look whether the client is still there.
+	var typing sync.WaitGroup
+	defer typing.Wait()
+	defer conn.Close()
+	defer cancel()
+	typed := make(chan []byte, typedMax)
+	typing.Go(func() {
+		defer close(typed)
+		for {
+			kind, body, err := in.next()
+			if err != nil || kind != kindInput {
+				break
+			}
+			select {
+			case typed <- append([]byte(nil), body...):
+			case <-ctx.Done():
+				return
+			}
+		}
+		late := time.AfterFunc(leaveTime, cancel) // the guest may not read
+		context.AfterFunc(ctx, func() { late.Stop() })
+	})
+	typing.Go(func() {
+		defer cancel()
+		for b := range typed { // what fits is typed even if the client has left
+			if _, err := session.Write(ctx, b); err != nil {
+				return
+			}
+		}
+	})
+	return output(ctx, conn, session.Reader, r.Op == OpAttach || r.Follow)
+}
+
+// output sends what a reader finds.
+func output(ctx context.Context, conn io.Writer, r *xenconsoled.Reader, follow bool) error {
+	buf := make([]byte, headSize+frameMax)
+	for {
+		if !follow && r.Pending() == 0 {
+			return send(conn, kindEnd, &End{Next: r.Position()})
+		}
+		if err := r.Wait(ctx, 1); err != nil {
+			if errors.Is(err, io.EOF) {
+				return send(conn, kindEnd, &End{Gone: true, Next: r.Position()})
+			}
+			return err
+		}
+		n, from := r.Read(buf[headSize+outputHead:])
+		appendHead(buf[:0], kindOutput, outputHead+n)
+		binary.LittleEndian.PutUint64(buf[headSize:], from)
+		if _, err := conn.Write(buf[:headSize+outputHead+n]); err != nil {
+			return err
+		}
+	}
+}
+
+func info(c *xenconsoled.Console) Info {
+	s := c.Stream()
+	logged, lost := s.Logged()
+	return Info{
+		Dom: uint16(c.Dom()), Name: c.Name(), Start: s.Start(), End: s.End(), Logged: logged, Lost: lost, Writers: c.Writers(),
+	}
+}
+
+// send sends a frame of JSON.
+func send(w io.Writer, kind byte, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(appendHead(nil, kind, len(body)), body...))
+	return err
+}

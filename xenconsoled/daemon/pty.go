@@ -1,0 +1,296 @@
+package daemon
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"morgana/xenconsoled"
+)
+
+// screen is what whoever attaches is shown again.
+const (
+	screenLines = 50
+	screenBytes = 16 << 10
+)
+
+// pty is a terminal at a console. Its slave is not kept open: so the kernel says when nobody has it.
+type pty struct {
+	console *xenconsoled.Console
+	master  *os.File
+	name    string
+	from    *ptys
+	watch   int      // of inotify; -1: nobody tells, and slave is open
+	slave   *os.File // or nil
+	changed chan struct{}
+	reader  *xenconsoled.Reader
+}
+
+// newPTY makes a terminal. keep says that the guest waits for who reads it.
+func (v *ptys) newPTY(c *xenconsoled.Console, limit int, keep bool) (*pty, error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+	}
+	p := &pty{console: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1, changed: make(chan struct{}, 1)}
+	if err := p.setUp(fd); err != nil {
+		p.close()
+		return nil, err
+	}
+	policy, half := xenconsoled.Ends, limit/2
+	if keep {
+		policy, half = xenconsoled.Every, limit
+	}
+	p.reader = c.Stream().NewReader(c.Stream().Seen(), policy, half)
+	return p, nil
+}
+
+func (p *pty) setUp(fd int) error {
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return os.NewSyscallError("unlock pty", err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		return os.NewSyscallError("find pty", err)
+	}
+	p.name = "/dev/pts/" + strconv.Itoa(n)
+	slave, err := p.openSlave()
+	if err != nil {
+		return err
+	}
+	// Raw, as cfmakeraw has it.
+	t, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
+	if err == nil {
+		t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+		t.Oflag &^= unix.OPOST
+		t.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+		t.Cflag = t.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+		t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
+		err = unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, t)
+	}
+	if err != nil {
+		slave.Close()
+		return os.NewSyscallError("set up pty", err)
+	}
+	if err := p.from.add(p); err != nil {
+		p.slave = slave
+		p.poke()
+		return nil
+	}
+	return slave.Close()
+}
+
+func (p *pty) openSlave() (*os.File, error) {
+	fd, err := unix.Open(p.name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: p.name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), p.name), nil
+}
+
+func (p *pty) poke() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Name implements xenconsoled.Terminal.
+func (p *pty) Name() string { return p.name }
+
+// open reports whether somebody has the terminal open.
+func (p *pty) open() (is bool) {
+	conn, err := p.master.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(fds, 0)
+		is = err == nil && fds[0].Revents&unix.POLLHUP == 0
+	})
+	return is
+}
+
+// Run implements xenconsoled.Terminal.
+func (p *pty) Run(ctx context.Context) {
+	defer p.close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.changed:
+		}
+		if p.open() {
+			p.attached(ctx)
+		}
+	}
+}
+
+// attached serves whoever has the terminal open until nobody has.
+func (p *pty) attached(ctx context.Context) {
+	s := p.console.Stream()
+	if screen := s.Screen(screenLines, screenBytes); screen < p.reader.Position() && p.slave == nil {
+		p.reader.Seek(screen)
+	}
+	within, cancel := context.WithCancel(ctx)
+	var both sync.WaitGroup
+	both.Go(func() { p.show(within); cancel() })
+	both.Go(func() { p.typed(within); cancel() })
+	for within.Err() == nil {
+		select {
+		case <-within.Done():
+		case <-p.changed:
+			if !p.open() {
+				cancel()
+			}
+		}
+	}
+	past := time.Unix(1, 0)
+	_ = p.master.SetDeadline(past)
+	both.Wait()
+	_ = p.master.SetDeadline(time.Time{})
+	if ctx.Err() == nil {
+		p.flush()
+		p.poke() // somebody may be here already
+	}
+}
+
+// show writes what the guest says to the terminal.
+func (p *pty) show(ctx context.Context) {
+	buf := make([]byte, 4096)
+	for p.reader.Wait(ctx, 1) == nil {
+		n, from := p.reader.Read(buf)
+		if _, err := p.master.Write(buf[:n]); err != nil {
+			return
+		}
+		p.console.Stream().SetSeen(from + uint64(n))
+	}
+}
+
+// typed passes on what is typed at the terminal.
+func (p *pty) typed(ctx context.Context) {
+	buf := make([]byte, 1024)
+	for {
+		n, err := p.master.Read(buf)
+		if n > 0 {
+			// What cannot be typed because somebody else types alone is dropped.
+			if _, werr := p.console.Write(ctx, buf[:n]); werr != nil && !errors.Is(werr, xenconsoled.ErrTaken) {
+				return
+			}
+		}
+		if err != nil {
+			return // EIO: nobody has the terminal open
+		}
+	}
+}
+
+// flush drops what was written and not read by anybody: who comes next is shown the last screen.
+func (p *pty) flush() {
+	slave, err := p.openSlave()
+	if err != nil {
+		return
+	}
+	_ = unix.IoctlSetInt(int(slave.Fd()), unix.TCFLSH, unix.TCIFLUSH)
+	slave.Close()
+}
+
+func (p *pty) close() {
+	p.from.remove(p)
+	if p.reader != nil {
+		p.reader.Close()
+	}
+	p.master.Close()
+	if p.slave != nil {
+		p.slave.Close()
+	}
+}
+
+// ptys tells terminals when somebody opens or closes them.
+type ptys struct {
+	notify *os.File
+
+	mu      sync.Mutex
+	watches map[int32]*pty
+}
+
+func newPTYs() (*ptys, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init", err)
+	}
+	return &ptys{notify: os.NewFile(uintptr(fd), "inotify"), watches: make(map[int32]*pty)}, nil
+}
+
+func (v *ptys) add(p *pty) (err error) {
+	conn, cerr := v.notify.SyscallConn()
+	if cerr != nil {
+		return cerr
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	cerr = conn.Control(func(fd uintptr) {
+		p.watch, err = unix.InotifyAddWatch(int(fd), p.name, unix.IN_OPEN|unix.IN_CLOSE)
+	})
+	if err = errors.Join(err, cerr); err != nil {
+		p.watch = -1
+		return fmt.Errorf("watch %s: %w", p.name, err)
+	}
+	v.watches[int32(p.watch)] = p
+	return nil
+}
+
+func (v *ptys) remove(p *pty) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if p.watch < 0 {
+		return
+	}
+	if v.watches[int32(p.watch)] == p {
+		delete(v.watches, int32(p.watch))
+	}
+	if conn, err := v.notify.SyscallConn(); err == nil {
+		// It may be gone with the pty.
+		_ = conn.Control(func(fd uintptr) { _, _ = unix.InotifyRmWatch(int(fd), uint32(p.watch)) })
+	}
+}
+
+// run reads events until Close.
+func (v *ptys) run() error {
+	buf := make([]byte, 64*unix.SizeofInotifyEvent)
+	for {
+		n, err := v.notify.Read(buf)
+		switch {
+		case errors.Is(err, os.ErrClosed), errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		v.mu.Lock()
+		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+			watch := int32(binary.NativeEndian.Uint32(b))
+			mask := binary.NativeEndian.Uint32(b[4:])
+			size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
+			if p := v.watches[watch]; p != nil {
+				p.poke()
+			}
+			if mask&unix.IN_Q_OVERFLOW != 0 {
+				for _, p := range v.watches {
+					p.poke()
+				}
+			}
+			b = b[min(size, len(b)):]
+		}
+		v.mu.Unlock()
+	}
+}
+
+func (v *ptys) Close() error { return v.notify.Close() }
