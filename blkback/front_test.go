@@ -1,7 +1,6 @@
 package blkback
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"morgana/blkback/attack"
 	"morgana/block"
 	"morgana/xen"
 	"morgana/xen/ring"
@@ -301,24 +301,10 @@ func (f *front) put(reqs ...blkif.Request) {
 	for _, r := range reqs {
 		r.ID = f.nextID
 		f.nextID++
-		encode(f.abi, slot[:], r)
+		attack.Encode(f.abi, slot[:], &r)
 		if !f.ring.Put(slot[:f.abi.SlotSize()]) {
 			f.t.Fatal("the ring is full")
 		}
-	}
-}
-
-// encode writes a request into a slot, also one with more segments than there may be.
-func encode(abi blkif.ABI, slot []byte, r blkif.Request) {
-	n := r.Segments
-	r.Segments = min(n, blkif.MaxSegments)
-	abi.PutRequest(slot, &r)
-	switch r.Op {
-	case blkif.Discard:
-	case blkif.Indirect:
-		binary.LittleEndian.PutUint16(slot[2:], uint16(n))
-	default:
-		slot[1] = byte(n)
 	}
 }
 

@@ -46,6 +46,9 @@ type site struct {
 
 func newSite(t testing.TB, faults sim.Faults) *site {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel() // most of the time is waiting: a backend stays in each state for a while
+	}
 	host := sim.New(1, sim.WithFaults(faults))
 	t.Cleanup(host.Close)
 	s := &site{
@@ -119,13 +122,20 @@ func (s *site) serve() {
 // attach attaches a disk of the storage domain to a domain.
 func (s *site) attach(front *sim.Domain, target, mode string) *xenbustest.Device {
 	s.t.Helper()
+	d, err := s.tryAttach(front, target, mode)
+	s.check(err)
+	return d
+}
+
+func (s *site) tryAttach(front *sim.Domain, target, mode string) (*xenbustest.Device, error) {
+	s.mu.Lock()
 	s.number += 16
 	d := &xenbustest.Device{
 		Class: "vbd", Frontend: front.ID(), Backend: s.back.ID(), Number: s.number,
 		Nodes: map[string]string{"params": target, "mode": mode},
 	}
-	s.check(s.xl.Attach(s.ctx(), d))
-	return d
+	s.mu.Unlock()
+	return d, s.xl.Attach(s.ctx(), d)
 }
 
 func (s *site) ctx() context.Context {
@@ -377,12 +387,13 @@ func TestFrontendThatBreaksItsRing(t *testing.T) {
 	bad, good := s.domain(), s.domain()
 	da, db := s.attach(bad, "a", "w"), s.attach(good, "b", "w")
 	y := s.use(good, db, blkfront.Config{})
-	r := s.raw(bad, da, nil)
+	r, err := s.raw(bad, da, nil)
+	s.check(err)
 	prod, err := ring.Word(r.ring.Bytes(), 0)
 	s.check(err)
 	prod.Store(5000)
 	s.check(r.event.Notify())
-	s.node(da.BackPath()+"/state", "5")
+	s.check(s.node(da.BackPath()+"/state", "5"))
 	v, err := s.xl.Store.Read(s.ctx(), da.BackPath()+"/error")
 	if err != nil || !strings.Contains(v, "impossible index") {
 		t.Errorf("the reason in xenstore is %q (%v)", v, err)
@@ -399,54 +410,85 @@ type rawFront struct {
 	path  string
 }
 
-func (s *site) raw(dom *sim.Domain, d *xenbustest.Device, nodes map[string]string) *rawFront {
-	s.t.Helper()
+func (s *site) raw(dom *sim.Domain, d *xenbustest.Device, nodes map[string]string) (*rawFront, error) {
 	r := &rawFront{path: d.FrontPath()}
 	var err error
-	r.ring, err = dom.Share(s.back.ID(), 1, xen.ReadWrite)
-	s.check(err)
-	_, err = ring.NewFront(r.ring.Bytes(), 112)
-	s.check(err)
-	r.event, err = dom.Listen(s.back.ID())
-	s.check(err)
+	if r.ring, err = dom.Share(s.back.ID(), 1, xen.ReadWrite); err != nil {
+		return nil, err
+	}
+	if _, err = ring.NewFront(r.ring.Bytes(), 112); err != nil {
+		return nil, err
+	}
+	if r.event, err = dom.Listen(s.back.ID()); err != nil {
+		return nil, err
+	}
 	all := map[string]string{
 		"ring-ref": fmt.Sprint(r.ring.Refs()[0]), "event-channel": fmt.Sprint(r.event.Port()), "protocol": "x86_64-abi", "state": "3",
 	}
 	for k, v := range nodes {
 		all[k] = v
 	}
-	s.check(dom.Store().Transact(s.ctx(), func(tx *xenstore.Tx) error {
+	err = dom.Store().Transact(s.ctx(), func(tx *xenstore.Tx) error {
 		for k, v := range all {
 			if err := tx.Write(s.ctx(), r.path+"/"+k, v); err != nil {
 				return err
 			}
 		}
 		return nil
-	}))
-	if nodes == nil {
-		s.node(d.BackPath()+"/state", "4")
-		s.check(dom.Store().Write(s.ctx(), r.path+"/state", "4"))
+	})
+	if err != nil || nodes != nil {
+		return r, err
 	}
-	return r
+	if err := s.node(d.BackPath()+"/state", "4"); err != nil {
+		return r, err
+	}
+	return r, dom.Store().Write(s.ctx(), r.path+"/state", "4")
 }
 
 // node waits until a node has a value.
-func (s *site) node(path, want string) {
-	s.t.Helper()
+func (s *site) node(path, want string) error {
 	w, err := s.xl.Store.Watch(s.ctx(), path)
-	s.check(err)
+	if err != nil {
+		return err
+	}
 	defer w.Close()
 	for {
-		if v, err := s.xl.Store.Read(s.ctx(), path); err == nil && v == want {
-			return
+		v, err := s.xl.Store.Read(s.ctx(), path)
+		if err == nil && v == want {
+			return nil
 		}
-		_, err := w.Next(s.ctx())
-		s.check(err)
+		if _, err := w.Next(s.ctx()); err != nil {
+			return fmt.Errorf("%s is %q, %q wanted: %w", path, v, want, err)
+		}
+	}
+}
+
+// together calls f for 0 to n-1, several at once, because most of the time is waiting.
+func (s *site) together(n int, f func(i int) error) {
+	s.t.Helper()
+	var wg sync.WaitGroup
+	places := make(chan struct{}, 16) // as many disks as a domain's quota of nodes allows, and some room
+	for i := range n {
+		wg.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			if err := f(i); err != nil {
+				s.t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if s.t.Failed() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.t.Log(s.log.String())
 	}
 }
 
 // Nodes that make no sense close the device, with a reason, and leave nothing mapped.
 func TestNodesThatMakeNoSense(t *testing.T) {
+	var names []string
+	var cases []map[string]string
 	for name, nodes := range map[string]map[string]string{
 		"unknown protocol":      {"protocol": "z80-abi"},
 		"ring of nobody":        {"ring-ref": "4000"},
@@ -458,24 +500,37 @@ func TestNodesThatMakeNoSense(t *testing.T) {
 		"port of nobody":        {"event-channel": "4000"},
 		"long value":            {"protocol": strings.Repeat("x", 1500)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t, sim.Faults{})
-			s.opt.MaxQueues = 2
-			s.disks["a"] = block.NewMem(mib, 512)
-			s.serve()
-			guest := s.domain()
-			d := s.attach(guest, "a", "w")
-			r := s.raw(guest, d, nodes)
-			s.node(d.BackPath()+"/state", "5")
-			if v, err := s.xl.Store.Read(s.ctx(), d.BackPath()+"/error"); err != nil || v == "" {
-				t.Errorf("no reason in xenstore: %q, %v", v, err)
-			}
-			if err := r.ring.Close(); err != nil {
-				t.Error("the ring is still mapped:", err)
-			}
-			s.check(s.xl.Detach(s.ctx(), d))
-		})
+		cases = append(cases, nodes)
+		names = append(names, name)
 	}
+	s := newSite(t, sim.Faults{})
+	s.opt.MaxQueues = 2
+	s.disks["a"] = block.NewMem(mib, 512)
+	s.serve()
+	guests := make([]*sim.Domain, len(cases))
+	for i := range guests {
+		guests[i] = s.domain()
+	}
+	s.together(len(cases), func(i int) error {
+		d, err := s.tryAttach(guests[i], "a", "w")
+		if err != nil {
+			return err
+		}
+		r, err := s.raw(guests[i], d, cases[i])
+		if err == nil {
+			err = s.node(d.BackPath()+"/state", "5")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", names[i], err)
+		}
+		if v, err := s.xl.Store.Read(s.ctx(), d.BackPath()+"/error"); err != nil || v == "" {
+			return fmt.Errorf("%s: no reason in xenstore: %q, %w", names[i], v, err)
+		}
+		if err := r.ring.Close(); err != nil {
+			return fmt.Errorf("%s: the ring is still mapped: %w", names[i], err)
+		}
+		return s.xl.Detach(s.ctx(), d)
+	})
 }
 
 // What a frontend writes into its nodes after it connected changes nothing.
@@ -503,19 +558,27 @@ func TestFrontendDiesAtEachStep(t *testing.T) {
 	s.serve()
 	other := s.domain()
 	y := s.use(other, s.attach(other, "b", "w"), blkfront.Config{})
-	step := 1
+	steps := 60
 	if testing.Short() {
-		step = 7
+		steps = 32
 	}
-	survived := 0
-	for n := 0; n < 60; n += step {
-		guest := s.domain()
-		d := s.attach(guest, "a", "w")
+	guests := make([]*sim.Domain, steps)
+	for i := range guests {
+		guests[i] = s.domain()
+	}
+	var survived atomic.Int64
+	s.together(steps, func(n int) error {
+		guest := guests[n]
+		d, err := s.tryAttach(guest, "a", "w")
+		if err != nil {
+			return err
+		}
 		guest.KillAfter(n)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
 		x, err := blkfront.Open(ctx, blkfront.Config{Store: guest.Store(), Domain: guest, Path: fmt.Sprintf("device/vbd/%d", d.Number)})
 		if err == nil {
-			survived++
+			survived.Add(1)
 			io := make(chan struct{})
 			go func() {
 				defer close(io)
@@ -527,14 +590,14 @@ func TestFrontendDiesAtEachStep(t *testing.T) {
 			}
 			x.Close()
 		}
-		cancel()
 		guest.Destroy()
-		s.check(churn(y, rand.New(rand.NewPCG(1, 1)), 20))
 		if err := s.xl.Destroy(s.ctx(), d); err != nil && !errors.Is(err, xenstore.ErrNotExist) {
-			t.Fatalf("step %d: %v", n, err)
+			return err
 		}
-	}
-	if survived == 0 {
+		return nil
+	})
+	s.check(churn(y, rand.New(rand.NewPCG(1, 1)), 200))
+	if survived.Load() == 0 {
 		t.Error("no frontend came as far as to use its disk: the test tries too few steps")
 	}
 	s.attached(1)
@@ -601,7 +664,7 @@ func TestFaults(t *testing.T) {
 func TestAttachDetachCycles(t *testing.T) {
 	cycles := 50
 	if testing.Short() {
-		cycles = 4
+		cycles = 2
 	}
 	s := newSite(t, sim.Faults{})
 	s.disks["a"] = block.NewMem(mib, 512)
