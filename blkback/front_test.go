@@ -163,6 +163,7 @@ func ways() map[string]wiring {
 		"few persistent":              {persistent: true, options: Options{PersistentGrants: 20}},
 		"copied, parallel":            {options: Options{Parallel: 4}},
 		"persistent, parallel":        {persistent: true, options: Options{Parallel: 8}},
+		"persistent, resumable":       {persistent: true, options: Options{Parallel: 8, Resumable: true}},
 		"mapped, parallel":            {options: Options{Parallel: 8, MapPages: 1}},
 	}
 }

@@ -59,8 +59,10 @@ type queue struct {
 	freeRequests *request
 	freeCalls    *call
 	refused      requestList // to be answered with their errors
-	waiting      callList    // planned, in order
-	done         callList    // made, to be answered
+	oldest       *request    // Resumable: of those that are not answered yet, in the order of the ring
+	newest       *request
+	waiting      callList // planned, in order
+	done         callList // made, to be answered
 
 	running int  // calls that are with other goroutines
 	workers int  // of those goroutines
@@ -202,6 +204,9 @@ func (q *queue) take() int {
 			break
 		}
 		r := q.newRequest()
+		if q.opt.Resumable {
+			q.open(r)
+		}
 		q.abi.DecodeRequest(&r.Request, q.slot[:])
 		r.taken, r.sectors, r.segs = q.now, 0, nil
 		if r.err = r.Validate(&q.limits); r.err != nil {
@@ -347,6 +352,17 @@ func (q *queue) newRequest() *request {
 	q.freeRequests = r.next
 	r.next = nil
 	return r
+}
+
+// open notes that a request is to be answered after those that were taken before it.
+func (q *queue) open(r *request) {
+	r.answered, r.later = false, nil
+	if q.oldest == nil {
+		q.oldest = r
+	} else {
+		q.newest.later = r
+	}
+	q.newest = r
 }
 
 func (q *queue) newCall() *call {

@@ -32,7 +32,7 @@ var recipe = struct {
 	Suite:  "bookworm",
 	Packages: []string{
 		"xen-utils-4.17", "xenstore-utils", "lvm2", "kmod", "iproute2", "iputils-ping", "procps", "udev", "e2fsprogs",
-		"bridge-utils", "fio", "socat",
+		"bridge-utils", "fio", "socat", "qemu-system-xen",
 	},
 	Xen:   "xen-hypervisor-4.17-amd64",
 	Linux: "linux-image-amd64",

@@ -15,7 +15,6 @@ import (
 // loopback is a domain and a backend whose every call costs nothing, so that what is measured is the frontend: pages
 // are of the heap, and a notification runs the backend at once, which answers and moves no data.
 type loopback struct {
-	tb   testing.TB
 	mu   sync.Mutex
 	next xen.GrantRef
 	mem  map[xen.GrantRef][]byte
@@ -73,8 +72,7 @@ func (l *loopback) Notify() error {
 		for {
 			ok, err := l.back.Take(l.req)
 			if err != nil {
-				l.tb.Error(err)
-				return err
+				return err // a test that writes into the ring
 			}
 			if !ok {
 				break
@@ -105,7 +103,7 @@ func (l *loopback) Notify() error {
 func newLoopback(tb testing.TB, f blkif.Features, cfg Config) (*loopback, *Disk) {
 	tb.Helper()
 	size := blkif.Native.SlotSize()
-	l := &loopback{tb: tb, mem: map[xen.GrantRef][]byte{}, req: make([]byte, size), rsp: make([]byte, blkif.ResponseMax), wake: make(chan struct{}, 1)}
+	l := &loopback{mem: map[xen.GrantRef][]byte{}, req: make([]byte, size), rsp: make([]byte, blkif.ResponseMax), wake: make(chan struct{}, 1)}
 	p := &peer{store: map[string]string{}, disk: block.NewMem(1<<30, 512)}
 	p.features(f)
 	cfg.Domain, cfg.Path = l, "device/vbd/51712"

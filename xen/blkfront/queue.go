@@ -21,10 +21,11 @@ type slot struct {
 	data  int    // how many of pages carry data
 
 	// Guarded by the queue's lock.
-	id   uint64 // index in the lower half; the upper half counts, so that no answer counts twice
-	sent bool   // the backend has it
-	call *call  // who waits; nil if nobody does any more
-	hold rangeHold
+	id     uint64 // index in the lower half; the upper half counts, so that no answer counts twice
+	sent   bool   // the backend has it
+	call   *call  // who waits; nil if nobody does any more
+	hold   rangeHold
+	seized bool // hold is in the disk's range lock
 
 	req    blkif.Request
 	piece  piece
@@ -261,7 +262,7 @@ func (q *queue) abandon(s *slot, c *call) bool {
 	s.call = nil
 	if s.piece.changes {
 		q.s.d.ranges.seize(&s.hold, s.piece.off, s.piece.off+s.piece.n)
-		s.hold.exclusive = true
+		s.seized = true
 	}
 	return true
 }
@@ -334,9 +335,9 @@ func (q *queue) endLocked(s *slot) {
 		s.call.done <- s // it has room for all slots of a call
 		return
 	}
-	if s.hold.exclusive {
+	if s.seized {
 		q.s.d.ranges.unlock(&s.hold)
-		s.hold.exclusive = false
+		s.seized = false
 	}
 	q.releaseLocked(s)
 }
