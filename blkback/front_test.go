@@ -150,6 +150,7 @@ type wiring struct {
 	secure     bool
 	options    Options
 	faults     sim.Faults
+	pages      int           // for data; 0: dataPages
 	tick       time.Duration // how much later it is each time that the queue looks
 }
 
@@ -178,7 +179,7 @@ type front struct {
 	grant      xen.Grant // the ring
 	ring       *ring.Front
 	event      xen.Event
-	data       xen.Grant // pages for data, dataPages of them
+	data       xen.Grant // pages for data
 	queue      *queue
 	disk       *disk
 
@@ -218,7 +219,10 @@ func connectOn(t testing.TB, host *sim.Host, dev block.Device, w wiring) *front 
 	f.check(w.options.fill())
 	f.grant, err = f.self.Share(f.back.ID(), max(w.ringPages, 1), xen.ReadWrite)
 	f.check(err)
-	f.data, err = f.self.Share(f.back.ID(), dataPages, xen.ReadWrite)
+	if w.pages == 0 {
+		w.pages = dataPages
+	}
+	f.data, err = f.self.Share(f.back.ID(), w.pages, xen.ReadWrite)
 	f.check(err)
 	f.ring, err = ring.NewFront(f.grant.Bytes(), w.abi.SlotSize())
 	f.check(err)

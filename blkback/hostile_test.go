@@ -347,7 +347,7 @@ func FuzzSlots(f *testing.F) {
 	f.Add([]byte{6, 0, 12, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0}, false)
 	f.Add([]byte{5, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255}, true)
 	f.Fuzz(func(t *testing.T, b []byte, small bool) {
-		w := wiring{secure: true}
+		w := wiring{secure: true, pages: 8}
 		if small {
 			w.abi, w.persistent = blkif.ABI32, true
 		}
