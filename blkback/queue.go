@@ -85,7 +85,7 @@ func newQueue(q *queue) (*queue, error) {
 	q.ring = r
 	q.ended = make(chan struct{})
 	q.work = make(chan *call, q.opt.Parallel)
-	q.bufs.limit = q.opt.BufferPages
+	q.bufs.limit, q.bufs.pool = q.opt.BufferPages, q.opt.pool
 	q.tally.stats = &q.disk.stats
 	q.reported = -reportEvery
 	q.limits = blkif.Limits{
@@ -323,6 +323,7 @@ func (q *queue) end() {
 	if q.kept != nil {
 		q.kept.dropAll()
 	}
+	q.bufs.dropAll()
 	q.pages.Close()
 	close(q.work)
 	close(q.ended)
