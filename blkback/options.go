@@ -3,6 +3,7 @@ package blkback
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"morgana/xen"
@@ -32,19 +33,29 @@ type Options struct {
 	// BufferPages bounds the memory that the requests of a ring may use at a time, in pages of 4 KiB: 256 to 65536,
 	// default 1024. Memory is taken as it is needed and given back after a minute without use.
 	BufferPages int
+	// MemoryPages bounds these pages for all rings together, at least 256; beyond it a ring has one call of the device
+	// at a time, whose up to 256 pages it always gets. Default: a quarter of Go's memory limit, at most 64 MiB.
+	MemoryPages int
 	// Parallel is how many calls of the device may be under way for a ring at a time, 1 to 1024, default 32. With 1
 	// the goroutine that reads the ring makes them itself, one after the other.
 	Parallel int
 	// MapPages is from how many pages on a call of the device maps the frontend's pages instead of copying them,
-	// where they are not kept mapped. Default 1<<30: never, because one grant copy is cheaper than mapping and
-	// unmapping at every size that was measured (BenchmarkGrants, and stubdoms/conformance on Xen).
+	// where they are not kept mapped. Default 1<<30: never. Mapping costs four system calls and a flush of the TLB,
+	// copying one system call for all requests of a batch (TestBlockBackendFigures in tests/system).
 	MapPages int
+	// Resumable answers the requests of a ring in the order in which they were asked, although they are served in any.
+	// Only then does a ring tell which requests were not answered yet, and only so can a program that was killed be
+	// started again under guests that use its disks: it takes the rings up where they were, and serves again what was
+	// not answered. It costs the time that a request waits for slower ones before it.
+	Resumable bool
 	// CloseTimeout is how long the end of a connection waits for calls that the device does not return from.
 	// Default 5 s: a tool stack gives up after 10.
 	CloseTimeout time.Duration
 	// Clock is the time that requests and grants are aged by, from any start. Default: the machine's monotonic clock.
 	// Safe for concurrent use.
 	Clock func() time.Duration
+
+	pool *pool // of MemoryPages
 }
 
 const (
@@ -57,6 +68,7 @@ const (
 	defaultBufferPages = 1024
 	defaultParallel    = 32
 	neverMap           = 1 << 30
+	mostMemory         = 64 << 20
 )
 
 // fill checks the options and puts in the defaults.
@@ -71,6 +83,7 @@ func (o *Options) fill() error {
 	set(&o.IndirectSegments, callPages)
 	set(&o.PersistentGrants, defaultPersistent)
 	set(&o.BufferPages, defaultBufferPages)
+	set(&o.MemoryPages, int(max(min(debug.SetMemoryLimit(-1)/4, mostMemory), callPages*xen.PageSize)/xen.PageSize))
 	set(&o.Parallel, defaultParallel)
 	set(&o.MapPages, neverMap)
 	o.IndirectSegments = max(o.IndirectSegments, 0)
@@ -91,6 +104,7 @@ func (o *Options) fill() error {
 		{"IndirectSegments", o.IndirectSegments, 0, callPages},
 		{"PersistentGrants", o.PersistentGrants, 0, 1 << 16},
 		{"BufferPages", o.BufferPages, callPages, 1 << 16},
+		{"MemoryPages", o.MemoryPages, callPages, 1 << 24},
 		{"Parallel", o.Parallel, 1, 1024},
 		{"MapPages", o.MapPages, 1, neverMap},
 	} {
@@ -101,6 +115,7 @@ func (o *Options) fill() error {
 	if o.RingPages&(o.RingPages-1) != 0 {
 		return fmt.Errorf("blkback: RingPages is %d: a power of two wanted", o.RingPages)
 	}
+	o.pool = &pool{limit: int64(o.MemoryPages)}
 	if o.CloseTimeout < 0 {
 		return fmt.Errorf("blkback: CloseTimeout is %v: a positive one wanted", o.CloseTimeout)
 	}

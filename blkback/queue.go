@@ -59,8 +59,10 @@ type queue struct {
 	freeRequests *request
 	freeCalls    *call
 	refused      requestList // to be answered with their errors
-	waiting      callList    // planned, in order
-	done         callList    // made, to be answered
+	oldest       *request    // Resumable: of those that are not answered yet, in the order of the ring
+	newest       *request
+	waiting      callList // planned, in order
+	done         callList // made, to be answered
 
 	running int  // calls that are with other goroutines
 	workers int  // of those goroutines
@@ -83,7 +85,7 @@ func newQueue(q *queue) (*queue, error) {
 	q.ring = r
 	q.ended = make(chan struct{})
 	q.work = make(chan *call, q.opt.Parallel)
-	q.bufs.limit = q.opt.BufferPages
+	q.bufs.limit, q.bufs.pool = q.opt.BufferPages, q.opt.pool
 	q.tally.stats = &q.disk.stats
 	q.reported = -reportEvery
 	q.limits = blkif.Limits{
@@ -202,6 +204,9 @@ func (q *queue) take() int {
 			break
 		}
 		r := q.newRequest()
+		if q.opt.Resumable {
+			q.open(r)
+		}
 		q.abi.DecodeRequest(&r.Request, q.slot[:])
 		r.taken, r.sectors, r.segs = q.now, 0, nil
 		if r.err = r.Validate(&q.limits); r.err != nil {
@@ -302,10 +307,11 @@ func (q *queue) fetch(batch *requestList) {
 	*batch = good
 }
 
-// tend unmaps and frees what was not used for long.
+// tend unmaps and frees what was not used for long, and puts together what was mapped bit by bit.
 func (q *queue) tend() {
 	if q.kept != nil {
 		q.kept.trim(q.now)
+		q.kept.pack(q.now)
 	}
 	q.bufs.trim(q.now)
 }
@@ -317,6 +323,7 @@ func (q *queue) end() {
 	if q.kept != nil {
 		q.kept.dropAll()
 	}
+	q.bufs.dropAll()
 	q.pages.Close()
 	close(q.work)
 	close(q.ended)
@@ -347,6 +354,17 @@ func (q *queue) newRequest() *request {
 	q.freeRequests = r.next
 	r.next = nil
 	return r
+}
+
+// open notes that a request is to be answered after those that were taken before it.
+func (q *queue) open(r *request) {
+	r.answered, r.later = false, nil
+	if q.oldest == nil {
+		q.oldest = r
+	} else {
+		q.newest.later = r
+	}
+	q.newest = r
 }
 
 func (q *queue) newCall() *call {

@@ -87,17 +87,20 @@ func serve(ctx context.Context, log *slog.Logger, redo bool) error {
 			log.Error("groups are not as LVM2 wants them; mlvm sync mends that", "error", err)
 		}
 	}()
-	server, err := blkback.New(blkback.Config{Store: store, Domain: dom, Open: volumes.Disk, Log: log})
+	server, err := blkback.New(blkback.Config{
+		Store: store, Domain: dom, Open: volumes.Disk, Log: log, Options: blkback.Options{Resumable: true},
+	})
 	if err != nil {
 		return err
 	}
+	mayCrash(ctx, store)
 	log.Info("serving", "groups", groups, "disks", len(disks.list), "generation", unikernel.Generation())
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	commands := make(chan struct{})
 	go func() {
 		defer close(commands)
-		cancel(remote.Serve(ctx, store, volumes.Run))
+		cancel(remote.Serve(ctx, store, dom.ID(), volumes.Run))
 	}()
 	cancel(server.Serve(ctx))
 	<-commands
