@@ -236,7 +236,7 @@ func (d *Disk) Stats() Stats {
 	for _, q := range d.sess.queues {
 		st.Notifications += q.notified.Load()
 		st.Events += q.events.Load()
-		st.RingSlots, st.Segments = len(q.slots), q.shape.segments
+		st.RingSlots, st.Segments = len(q.slots), q.most
 		q.mu.Lock()
 		st.Pages += q.pool.total
 		q.mu.Unlock()

@@ -56,15 +56,15 @@ func (s *session) nodes() map[string]string {
 // start begins to take answers. What the backend offers it may have told with its last state only.
 func (s *session) start(f blkif.Features) {
 	s.feat, s.started = f, true
-	shape := shape{segments: blkif.MaxSegments}
+	most := blkif.MaxSegments
 	if f.MaxIndirect > blkif.MaxSegments {
-		shape.segments = min(f.MaxIndirect, s.d.cfg.Segments)
+		most = min(f.MaxIndirect, s.d.cfg.Segments)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	for _, q := range s.queues {
-		q.shape = shape
-		q.pool.limit = max(s.d.cfg.Memory/xen.PageSize, shape.segments+1)
+		q.most = most
+		q.pool.limit = max(s.d.cfg.Memory/xen.PageSize, most+1)
 		s.wg.Go(func() {
 			if err := q.run(ctx); err != nil {
 				s.d.end(s.d.error("talk to the backend", -1, fmt.Errorf("%w: %w", ErrBackend, err)))
