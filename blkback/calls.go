@@ -297,7 +297,8 @@ func (q *queue) answer() int {
 	n += q.respondAll(q.refused.first)
 	q.refused = requestList{}
 	q.tally.flush()
-	if q.ring.Push() {
+	notify := q.inOrder()
+	if q.ring.Push() || notify {
 		// A peer that is gone is seen in xenstore.
 		_ = q.event.Notify()
 	}
@@ -332,14 +333,37 @@ func (q *queue) respondAll(r *request) (n int) {
 			q.tell(r)
 		}
 		q.tally.add(r, q.now)
-		rsp := q.slot[:q.abi.ResponseSize()]
-		q.abi.PutResponse(rsp, blkif.Response{ID: r.ID, Op: r.Moves(), Status: blkif.StatusOf(r.err)})
-		q.ring.Put(rsp)
-		r.err, r.segs = nil, nil
-		r.next = q.freeRequests
-		q.freeRequests = r
+		r.status, r.answered = blkif.StatusOf(r.err), true
+		if !q.opt.Resumable {
+			q.respond(r)
+		}
 		n++
 		r = next
 	}
 	return n
+}
+
+// respond puts the answer to a request into the ring.
+func (q *queue) respond(r *request) {
+	rsp := q.slot[:q.abi.ResponseSize()]
+	q.abi.PutResponse(rsp, blkif.Response{ID: r.ID, Op: r.Moves(), Status: r.status})
+	q.ring.Put(rsp)
+	r.err, r.segs = nil, nil
+	r.next = q.freeRequests
+	q.freeRequests = r
+}
+
+// inOrder puts those answers into the ring that nothing before them keeps back any more. Each is published at once: an
+// answer lies where its request was, and whoever takes the ring up after us finds requests in all slots that are not
+// answered.
+func (q *queue) inOrder() (notify bool) {
+	for q.oldest != nil && q.oldest.answered {
+		r := q.oldest
+		q.oldest, r.later = r.later, nil
+		q.respond(r)
+		if q.ring.Push() {
+			notify = true
+		}
+	}
+	return notify
 }

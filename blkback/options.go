@@ -39,6 +39,11 @@ type Options struct {
 	// where they are not kept mapped. Default 1<<30: never, because one grant copy is cheaper than mapping and
 	// unmapping at every size that was measured (BenchmarkGrants, and stubdoms/conformance on Xen).
 	MapPages int
+	// Resumable answers the requests of a ring in the order in which they were asked, although they are served in any.
+	// Only then does a ring tell which requests were not answered yet, and only so can a program that was killed be
+	// started again under guests that use its disks: it takes the rings up where they were, and serves again what was
+	// not answered. It costs the time that a request waits for slower ones before it.
+	Resumable bool
 	// CloseTimeout is how long the end of a connection waits for calls that the device does not return from.
 	// Default 5 s: a tool stack gives up after 10.
 	CloseTimeout time.Duration

@@ -55,13 +55,14 @@ type queue struct {
 	bufs buffers
 	ops  []xen.CopyOp
 	refs []xen.GrantRef
-	vecs [][]byte
 
 	freeRequests *request
 	freeCalls    *call
 	refused      requestList // to be answered with their errors
-	waiting      callList    // planned, in order
-	done         callList    // made, to be answered
+	oldest       *request    // Resumable: of those that are not answered yet, in the order of the ring
+	newest       *request
+	waiting      callList // planned, in order
+	done         callList // made, to be answered
 
 	running int  // calls that are with other goroutines
 	workers int  // of those goroutines
@@ -129,9 +130,10 @@ func (q *queue) step() {
 	}
 	for rounds := 1; ; rounds++ {
 		q.collect()
+		answered := q.answer() // what has returned does not wait for what begins
 		taken := q.take()
 		q.start()
-		answered := q.answer()
+		answered += q.answer()
 		if taken+answered == 0 && q.idle() {
 			break
 		}
@@ -202,6 +204,9 @@ func (q *queue) take() int {
 			break
 		}
 		r := q.newRequest()
+		if q.opt.Resumable {
+			q.open(r)
+		}
 		q.abi.DecodeRequest(&r.Request, q.slot[:])
 		r.taken, r.sectors, r.segs = q.now, 0, nil
 		if r.err = r.Validate(&q.limits); r.err != nil {
@@ -349,6 +354,17 @@ func (q *queue) newRequest() *request {
 	return r
 }
 
+// open notes that a request is to be answered after those that were taken before it.
+func (q *queue) open(r *request) {
+	r.answered, r.later = false, nil
+	if q.oldest == nil {
+		q.oldest = r
+	} else {
+		q.newest.later = r
+	}
+	q.newest = r
+}
+
 func (q *queue) newCall() *call {
 	c := q.freeCalls
 	if c == nil {
@@ -394,7 +410,7 @@ func (l *callList) pop() *call {
 
 // pace is how long calls of a kind take: whether waiting for one costs less than another goroutine.
 type pace struct {
-	mean time.Duration // smoothed
+	mean time.Duration // smoothed; 0 at first
 	fast bool
 }
 
@@ -405,7 +421,7 @@ const (
 
 func (p *pace) add(took time.Duration) {
 	if p.mean == 0 {
-		p.mean = took
+		p.mean = 2 * slowAbove // to be slow until shown to be fast
 	}
 	p.mean += (took - p.mean) / 8
 	switch {

@@ -17,6 +17,10 @@ type request struct {
 	err     error
 	next    *request // in the list that it is in
 
+	answered bool // Resumable: with status, as soon as those before it are
+	status   blkif.Status
+	later    *request // the one taken from the ring after it
+
 	from, to int // its part of the call's buffers in the frontend's memory (call.bufs)
 
 	// An indirect request's segments, and the copy of the page that they come from; kept for the next one.

@@ -54,7 +54,7 @@ func (d *Device) Fail(err error) { d.s.fail(err) }
 
 // Backends serves every device of a class until ctx ends, whose error it returns then, or the connection to xenstore
 // does. open is called for each new device, by a goroutine of the device's own; its error goes into the device's node
-// "error", and the device is closed. When Backends returns, Disconnect and Close were called for every one; the states
+// "error", and the device is closed, unless it is ErrNotOurs. When Backends returns, Disconnect and Close were called for every one; the states
 // stay as they are.
 func Backends(ctx context.Context, store *xenstore.Client, class string, open func(ctx context.Context, d *Device) (Backend, error)) error {
 	self, err := ownID(ctx, store)
@@ -137,6 +137,9 @@ func (b *backends) run(ctx context.Context, w *xenstore.Watch) error {
 			}
 		case s := <-b.ended:
 			delete(b.sessions, s.key)
+			if s.foreign && len(s.wake) == 0 {
+				continue // until something changes
+			}
 			if err := b.see(ctx, s.key); err != nil {
 				return &Error{Device: b.dir, Err: err}
 			}

@@ -17,6 +17,10 @@ type Nodes func(name string) (value string, ok bool)
 // ErrRemoved says that the tool stack removed the device.
 var ErrRemoved = errors.New("the tool stack removed the device")
 
+// ErrNotOurs is what open says of a device that another backend of this domain serves: a kernel's, for one. Nothing is
+// written, and open is asked again when something in its directory changes.
+var ErrNotOurs = errors.New("another backend's device")
+
 // errChanged says that what a step was decided on is not so any more.
 var errChanged = errors.New("states have changed")
 

@@ -24,7 +24,8 @@ type session struct {
 	since time.Time     // what times count from
 	wake  chan struct{} // something changed; capacity 1
 
-	drv Backend // nil until open succeeded
+	drv     Backend // nil until open succeeded
+	foreign bool    // open said ErrNotOurs
 
 	publishing sync.Mutex // held while a connection is opened and published
 
@@ -66,14 +67,17 @@ func (s *session) run(ctx context.Context) {
 	var events <-chan xenstore.Event
 	if err == nil {
 		s.dev.Peer = peer
+		err = s.begin(ctx)
+	}
+	if s.foreign = errors.Is(err, ErrNotOurs); s.foreign {
+		return
+	}
+	if err == nil {
 		var w *xenstore.Watch
 		if w, err = s.b.store.Watch(ctx, xenstore.Join(peer, "state")); err == nil {
 			defer w.Close()
 			events = w.Events()
 		}
-	}
-	if err == nil {
-		err = s.begin(ctx)
 	}
 	if err != nil {
 		s.back.Dead()

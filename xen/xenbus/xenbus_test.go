@@ -385,6 +385,31 @@ func TestFrontendAtFault(t *testing.T) {
 	}
 }
 
+// A device of another backend's is left alone, until it is ours after all.
+func TestNotOurs(t *testing.T) {
+	h := newHost(t)
+	ours := make(chan bool, 100)
+	h.backend.open = func() error {
+		select {
+		case <-ours:
+			return nil
+		default:
+			return xenbus.ErrNotOurs
+		}
+	}
+	h.serve()
+	h.check(h.tools.Make(h.ctx, &h.dev))
+	h.log.wait(t, "open vg0/web1 of domain 2 as 51712", 1)
+	h.check(h.tools.Store.Write(h.ctx, h.dev.BackPath()+"/hotplug-status", "no"))
+	h.log.wait(t, "open vg0/web1 of domain 2 as 51712", 2)
+	if s := h.state(h.dev.BackPath()); s != "1" {
+		t.Errorf("a device of another backend's is in state %s", s)
+	}
+	ours <- true
+	h.check(h.tools.Store.Write(h.ctx, h.dev.BackPath()+"/hotplug-status", "connected"))
+	h.settled(h.dev.BackPath(), "2")
+}
+
 // What the tool stack removes while a connection is being opened stays removed, and the connection is closed.
 func TestRemovedDuringConnect(t *testing.T) {
 	h := newHost(t)
