@@ -92,6 +92,8 @@ func (s *session) operation(r *Request) (blkif.Op, bool) {
 		return blkif.Discard, s.feat.Discard && !s.noDiscard.Load() && (s.feat.Secure || !r.Secure)
 	}
 	switch {
+	case s.d.readOnly.Load():
+		return blkif.Flush, false // nothing was written; Linux's backend takes a flush for a write, and fails it
 	case s.feat.Flush && !s.noFlush.Load():
 		return blkif.Flush, true
 	case s.feat.Barrier && !s.noBarrier.Load():
