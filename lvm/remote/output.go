@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"morgana/xen/wire/xs"
 	"morgana/xenstore"
 )
 
@@ -22,7 +23,7 @@ var (
 // output is the reply to a command while it grows.
 type output struct {
 	store  *xenstore.Client
-	id     string
+	dir    string          // of the reply
 	ctx    context.Context // of the command: ends when the caller gives up
 	cancel context.CancelCauseFunc
 	base   context.Context // of the server
@@ -35,13 +36,15 @@ type output struct {
 	err    error
 }
 
-func newOutput(ctx context.Context, store *xenstore.Client, id string) *output {
-	o := &output{store: store, id: id, base: ctx, looks: make(chan struct{}, 1)}
+func newOutput(ctx context.Context, store *xenstore.Client, dir string) *output {
+	o := &output{store: store, dir: dir, base: ctx, looks: make(chan struct{}, 1)}
 	o.ctx, o.cancel = context.WithCancelCause(ctx)
 	return o
 }
 
-func (o *output) node(name string) string { return xenstore.Join(replyDir(o.id), name) }
+func (o *output) node(name string) string { return xenstore.Join(o.dir, name) }
+
+func (o *output) id() string { return xs.Base(o.dir) }
 
 // look sees whether the caller is still there, and lets the command go on if it waits for that one to read.
 func (o *output) look() {

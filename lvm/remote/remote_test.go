@@ -46,7 +46,7 @@ func (s *service) serve(run remote.Command) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.ctx)
 	done := make(chan error, 1)
-	go func() { done <- remote.Serve(ctx, s.dom.Store(), run) }()
+	go func() { done <- remote.Serve(ctx, s.dom.Store(), s.dom.ID(), run) }()
 	s.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	s.t.Cleanup(func() { _ = s.stop() })
 	for {

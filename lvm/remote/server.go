@@ -9,24 +9,26 @@ import (
 	"sync"
 	"time"
 
+	"morgana/xen"
+	"morgana/xen/wire/xs"
 	"morgana/xenstore"
 )
 
 // Command carries out a command line and returns its exit code, 0 to 255. ctx ends when the caller gives up.
 type Command func(ctx context.Context, args []string, stdout, stderr io.Writer) int
 
-// Serve takes commands for this domain until ctx ends, whose error it returns then, or the connection to xenstore does.
+// Serve takes commands for domain self, which is this one, until ctx ends, whose error it returns then, or the connection to xenstore does.
 // They are carried out one at a time; Serve returns when the one under way is over.
-func Serve(ctx context.Context, store *xenstore.Client, run Command) error {
-	s := &server{store: store, run: run, over: make(chan struct{}, 1), done: make(map[string]time.Time)}
+func Serve(ctx context.Context, store *xenstore.Client, self xen.DomID, run Command) error {
+	s := &server{store: store, dir: xenstore.Join(xs.DomainPath(self), Dir), run: run, over: make(chan struct{}, 1), done: make(map[string]time.Time)}
 	// The directories are made in the domain's own name: what dom0 makes in them is the domain's too, and may be removed
 	// by it.
 	for _, d := range []string{"request", "reply"} {
-		if err := store.Mkdir(ctx, xenstore.Join(Dir, d)); err != nil {
+		if err := store.Mkdir(ctx, xenstore.Join(s.dir, d)); err != nil {
 			return fmt.Errorf("remote: %w", err)
 		}
 	}
-	w, err := store.Watch(ctx, Dir)
+	w, err := store.Watch(ctx, s.dir)
 	if err != nil {
 		return fmt.Errorf("remote: %w", err)
 	}
@@ -34,13 +36,13 @@ func Serve(ctx context.Context, store *xenstore.Client, run Command) error {
 	if err := s.interrupted(ctx); err != nil {
 		return fmt.Errorf("remote: %w", err)
 	}
-	if err := store.Write(ctx, xenstore.Join(Dir, "serving"), "1"); err != nil {
+	if err := store.Write(ctx, xenstore.Join(s.dir, "serving"), "1"); err != nil {
 		return fmt.Errorf("remote: %w", err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = store.Remove(ctx, xenstore.Join(Dir, "serving")) // nobody is served in any case
+		_ = store.Remove(ctx, xenstore.Join(s.dir, "serving")) // nobody is served in any case
 	}()
 	if err := s.serve(ctx, w); err != nil {
 		return fmt.Errorf("remote: %w", err)
@@ -50,6 +52,7 @@ func Serve(ctx context.Context, store *xenstore.Client, run Command) error {
 
 type server struct {
 	store *xenstore.Client
+	dir   string
 	run   Command
 	wg    sync.WaitGroup
 	out   *output              // of the command under way; nil if there is none
@@ -57,21 +60,21 @@ type server struct {
 	done  map[string]time.Time // replies that are complete, and since when
 }
 
-func replyDir(id string) string { return xenstore.Join(Dir, "reply", id) }
+func (s *server) reply(id string) string { return xenstore.Join(s.dir, "reply", id) }
 
 // interrupted answers the commands that another life of this domain had begun.
 func (s *server) interrupted(ctx context.Context) error {
-	ids, err := s.store.List(ctx, xenstore.Join(Dir, "reply"))
+	ids, err := s.store.List(ctx, xenstore.Join(s.dir, "reply"))
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
 		s.done[id] = time.Now()
-		if ended, err := s.store.Exists(ctx, xenstore.Join(replyDir(id), "code")); err != nil || ended {
+		if ended, err := s.store.Exists(ctx, xenstore.Join(s.reply(id), "code")); err != nil || ended {
 			continue
 		}
-		o := newOutput(ctx, s.store, id)
-		names, err := s.store.List(ctx, replyDir(id))
+		o := newOutput(ctx, s.store, s.reply(id))
+		names, err := s.store.List(ctx, s.reply(id))
 		if err != nil {
 			return err
 		}
@@ -81,7 +84,7 @@ func (s *server) interrupted(ctx context.Context) error {
 			}
 		}
 		// Pieces that were read are not there to be counted: their number is in running.
-		if v, err := s.store.ReadUint(ctx, xenstore.Join(replyDir(id), "running"), 31); err == nil {
+		if v, err := s.store.ReadUint(ctx, xenstore.Join(s.reply(id), "running"), 31); err == nil {
 			o.pieces = max(o.pieces, int(v))
 		}
 		_, _ = o.stream('2').Write([]byte("  The storage domain started again in the middle of this command; see whether it was carried out.\n"))
@@ -114,7 +117,7 @@ func (s *server) serve(ctx context.Context, w *xenstore.Watch) error {
 				s.out.look()
 			}
 		case <-s.over:
-			s.done[s.out.id] = time.Now()
+			s.done[s.out.id()] = time.Now()
 			s.out = nil
 		case <-sweep.C:
 			s.sweep(ctx)
@@ -140,12 +143,12 @@ func drain(w *xenstore.Watch) {
 
 // next begins with a command, if there is one.
 func (s *server) next(ctx context.Context) error {
-	ids, err := s.store.List(ctx, xenstore.Join(Dir, "request"))
+	ids, err := s.store.List(ctx, xenstore.Join(s.dir, "request"))
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		request := xenstore.Join(Dir, "request", id)
+		request := xenstore.Join(s.dir, "request", id)
 		if !validID(id) {
 			if err := s.store.Remove(ctx, request); err != nil {
 				return err
@@ -160,7 +163,7 @@ func (s *server) next(ctx context.Context) error {
 			if err := tx.Remove(ctx, request); err != nil {
 				return err
 			}
-			return tx.Write(ctx, xenstore.Join(replyDir(id), "running"), "0")
+			return tx.Write(ctx, xenstore.Join(s.reply(id), "running"), "0")
 		})
 		if errors.Is(err, xenstore.ErrNotExist) {
 			continue // the caller gave up
@@ -176,7 +179,7 @@ func (s *server) next(ctx context.Context) error {
 
 // begin carries out a command, in a goroutine of its own.
 func (s *server) begin(ctx context.Context, id, value string) {
-	o := newOutput(ctx, s.store, id)
+	o := newOutput(ctx, s.store, s.reply(id))
 	s.out = o
 	s.wg.Go(func() {
 		code := 2
@@ -196,7 +199,7 @@ func (s *server) sweep(ctx context.Context) {
 		if time.Since(since) < linger {
 			continue
 		}
-		if s.store.Remove(ctx, replyDir(id)) == nil {
+		if s.store.Remove(ctx, s.reply(id)) == nil {
 			delete(s.done, id)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -28,14 +29,18 @@ import (
 type Options struct {
 	// RedoLog gives each group a redo log, where there is room for one.
 	RedoLog bool
+	// Devices are files and block devices of this machine, as mlvm takes them, to be opened and locked by Start, until
+	// Close. With disks of the program's own there are none.
+	Devices []string
 	// Words gets warnings about groups and disks, indented as mlvm's are. Nil: nobody does.
 	Words io.Writer
 }
 
 // Volumes are the volumes of all groups on some disks. Safe for concurrent use.
 type Volumes struct {
-	verbs []command.Verb
-	words io.Writer
+	verbs   []command.Verb
+	words   io.Writer
+	devices []string
 
 	mu      sync.Mutex
 	res     command.Resident
@@ -45,7 +50,7 @@ type Volumes struct {
 
 // New makes volumes of disks, which stay the caller's. It reads nothing.
 func New(disks []lvm.Disk, o Options) *Volumes {
-	v := &Volumes{verbs: verbs.All(), words: o.Words, open: make(map[*Volume]struct{}), changed: make(map[metadata.UUID]*metadata.VG)}
+	v := &Volumes{verbs: verbs.All(), words: o.Words, devices: o.Devices, open: make(map[*Volume]struct{}), changed: make(map[metadata.UUID]*metadata.VG)}
 	if v.words == nil {
 		v.words = io.Discard
 	}
@@ -57,9 +62,20 @@ func New(disks []lvm.Disk, o Options) *Volumes {
 func (v *Volumes) system(args []string, stdout, stderr io.Writer) command.System {
 	s := command.System{
 		Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, Args: args,
-		Getenv: func(string) string { return "" },
+		Getenv: v.getenv,
 	}
 	return s.With(&v.res)
+}
+
+// getenv tells commands of the devices, and where locks are on this machine; nothing else concerns them.
+func (v *Volumes) getenv(name string) string {
+	switch {
+	case name == "MLVM_DEVICES":
+		return strings.Join(v.devices, ",")
+	case name == "MLVM_LOCK_DIR" && len(v.devices) > 0:
+		return os.Getenv(name)
+	}
+	return ""
 }
 
 // Start opens all groups and returns their names. A group that cannot be opened keeps none of the others: the error has
@@ -141,7 +157,7 @@ func (x *Volume) Close() {
 func (v *Volumes) disks(vg *metadata.VG) map[metadata.UUID]block.Device {
 	m := make(map[metadata.UUID]block.Device)
 	for _, pv := range vg.PVs() {
-		for _, d := range v.res.Disks {
+		for _, d := range v.res.InUse() {
 			if d.Name == pv.Device {
 				m[pv.ID] = d.Device
 			}

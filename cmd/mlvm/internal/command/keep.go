@@ -65,7 +65,7 @@ func (k *kept) scan(ctx context.Context, r *Run) (*lvm.Inventory, error) {
 
 // openAll opens and locks the disks, if they are not a program's own.
 func (k *kept) openAll(ctx context.Context, r *Run) error {
-	if k.resident != nil {
+	if k.resident != nil && len(k.resident.Disks) > 0 {
 		r.disks, r.source = k.resident.Disks, "what is served"
 		return nil
 	}

@@ -16,6 +16,8 @@ import (
 // disks itself, nobody else may have them, and groups stay open for changes from one command to the next. One thing at
 // a time: neither two commands nor a command and a call of Group.
 type Resident struct {
+	// Disks are the program's own. Without any, those that the system names are opened and locked as for a command, until
+	// Close.
 	Disks []lvm.Disk
 	// RedoLog gives each group that is opened a redo log, where there is room for one.
 	RedoLog bool
@@ -77,7 +79,10 @@ func (res *Resident) Groups(ctx context.Context, s System) ([]string, error) {
 	return names, nil
 }
 
-// Close folds redo logs and gives the groups up. The disks are the program's.
+// InUse are the disks: Disks, or those that were opened.
+func (res *Resident) InUse() []lvm.Disk { return res.kept.disks }
+
+// Close folds redo logs and gives the groups up, and disks that are not the program's.
 func (res *Resident) Close(ctx context.Context) error { return res.kept.close(ctx) }
 
 // check asks whether a group may become another one.
