@@ -162,6 +162,43 @@ func TestStorageDomain(t *testing.T) {
 	if n := strings.Count(out, ": OK"); n != 8 {
 		t.Errorf("%d of 8 files are as they were written\n%s", n, out)
 	}
+	s.dom = nil
+	t.Run("dom0", s.inDom0)
+}
+
+// inDom0 serves the same group, and a file, by a process of dom0's, which is killed again and again.
+func (s *storage) inDom0(t *testing.T) {
+	s = &storage{t: t, h: s.h, elf: s.elf, mlvm: s.mlvm}
+	blkback := process(t, s.h, "morgana/cmd/blkback")
+	start := func() (pid string) {
+		pid = strings.TrimSpace(s.script(time.Minute, `%s serve --disks /dev/vdb >>/tmp/blkback.log 2>&1 </dev/null & echo $!`, blkback))
+		return pid
+	}
+	pid := start()
+	defer func() {
+		out := s.script(time.Minute, "kill %s; cat /tmp/blkback.log", pid)
+		if t.Failed() {
+			t.Logf("blkback's log:\n%s", out)
+		}
+	}()
+	s.script(time.Minute, "truncate -s 64M /tmp/file.img")
+	d := s.worker("dom0s")
+	defer d.Destroy(within(t, time.Minute))
+	for n, target := range []string{"/tmp/file.img", "vg0/data"} {
+		s.script(time.Minute, "xl block-attach %d format=raw,vdev=xvdb,access=rw,script=%s,target=%s", d.ID, blkback, target)
+		s.says(d, time.Minute, fmt.Sprintf(`GUEST round %d.3`, n+1))
+		s.detach(d, "xvdb")
+	}
+	if out := s.script(time.Minute, "%s --domain 0 lvs --noheadings -o lv_name vg0 2>&1", s.mlvm); !strings.Contains(out, "root") {
+		t.Errorf("mlvm --domain 0 lvs says\n%s", out)
+	}
+
+	s.writer("dom0-kills", func(d *testbed.Domain) {
+		s.script(time.Minute, "xl block-attach %d format=raw,vdev=xvdb,access=rw,script=%s,target=vg0/data", d.ID, blkback)
+	}, func(int) {
+		s.script(time.Minute, "kill -9 %s; while kill -0 %s 2>/dev/null; do sleep 0.01; done", pid, pid)
+		pid = start()
+	})
 }
 
 // commands are mlvm's, carried out by the domain.
@@ -295,10 +332,23 @@ func (s *storage) readOnly(t *testing.T) {
 	s.detach(d, "xvdb")
 }
 
-// crash kills the program again and again while a guest writes, and reads back what it wrote.
+// crash kills the program in the storage domain again and again while a guest writes.
 func (s *storage) crash(t *testing.T) {
 	s = &storage{t, s.h, s.dom, s.elf, s.mlvm}
-	c, err := s.h.StockGuest(within(t, time.Minute), "goes-on", "pvh", `
+	s.writer("goes-on", func(d *testbed.Domain) { s.attach(d, "xvdb", "rw", "data") }, func(n int) {
+		s.script(time.Minute, "xenstore-write /local/domain/%d/data/crash 1", s.dom.ID)
+		s.says(s.dom, time.Minute, fmt.Sprintf(`msg=serving .* generation=%d`, n))
+	})
+	if out := s.manage("lvs --noheadings -o lv_name vg0"); !strings.Contains(out, "root") {
+		t.Errorf("after the kills mlvm says\n%s", out)
+	}
+}
+
+// writer is a guest that writes, flushes and reads back without end, while what serves its disk is killed again and
+// again, the nth time by kill(n).
+func (s *storage) writer(name string, attach func(*testbed.Domain), kill func(n int)) {
+	t := s.t
+	c, err := s.h.StockGuest(within(t, time.Minute), name, "pvh", `
 		while ! [ -b /dev/xvdb ]; do usleep 20000; done
 		n=0
 		while true; do
@@ -317,9 +367,9 @@ func (s *storage) crash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Destroy(within(t, time.Minute))
+	defer d.Destroy(within(t, 10*time.Minute))
 	s.says(d, 2*time.Minute, `GUEST up`)
-	s.attach(d, "xvdb", "rw", "data")
+	attach(d)
 	s.says(d, time.Minute, `GUEST round 3\r?\n`)
 	kills := 10
 	if testing.Short() {
@@ -327,16 +377,12 @@ func (s *storage) crash(t *testing.T) {
 	}
 	for n := 1; n <= kills; n++ {
 		begun := time.Now()
-		s.script(time.Minute, "xenstore-write /local/domain/%d/data/crash 1", s.dom.ID)
-		s.says(s.dom, time.Minute, fmt.Sprintf(`msg=serving .* generation=%d`, n))
+		kill(n)
 		rounds := strings.Count(d.Console.String(), "GUEST round")
 		s.says(d, time.Minute, fmt.Sprintf(`GUEST round %d\r?\n`, rounds+3))
 		t.Logf("kill %d: the guest has written and read again after %v", n, time.Since(begun).Round(time.Millisecond))
 	}
 	if log := d.Console.String(); strings.Contains(log, "failed") || strings.Contains(log, "differs") {
 		t.Errorf("the guest noticed:\n%s", log)
-	}
-	if out := s.manage("lvs --noheadings -o lv_name vg0"); !strings.Contains(out, "root") {
-		t.Errorf("after the kills mlvm says\n%s", out)
 	}
 }
