@@ -38,15 +38,20 @@ var sha = regexp.MustCompile(`blkcheck: sha256 ([0-9a-f]{64})`)
 func TestBlockFrontend(t *testing.T) {
 	h := host(t)
 	img := unikernel(t, h, blkcheck)
+	// Linux offers as many queues as dom0 has CPUs, which is one.
+	if _, err := h.Script(within(t, time.Minute), "echo 4 >/sys/module/xen_blkback/parameters/max_queues"); err != nil {
+		t.Fatal(err)
+	}
 	var figures strings.Builder
 	for _, c := range []struct {
 		name, disk, args string
 		sector           int
 		figures          bool
+		says             string
 	}{
 		{name: "linux", disk: "phy:LOOP,xvda,w", sector: 512, args: "--figures=1500", figures: true},
 		{name: "linux-one-page", disk: "phy:LOOP,xvda,w", sector: 512, args: "--order=-1 --segments=11 --steps=60"},
-		{name: "linux-4096", disk: "phy:LOOP,xvda,w", sector: 4096, args: "--order=4 --queues=4"},
+		{name: "linux-4096", disk: "phy:LOOP,xvda,w", sector: 4096, args: "--order=4 --queues=4", says: "4 rings of 512 requests"},
 		{name: "linux-read-only", disk: "phy:LOOP,xvda,r", sector: 512, args: "--read-only"},
 		{name: "qdisk", disk: "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=FILE", sector: 512, args: "--figures=150 --steps=60", figures: true},
 	} {
@@ -62,7 +67,7 @@ func TestBlockFrontend(t *testing.T) {
 			}
 			reason, err := d.Wait(ctx)
 			out := d.Console.String()
-			if err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") {
+			if err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") || !strings.Contains(out, c.says) {
 				t.Fatalf("ended with %q, %v:\n%s", reason, err, out)
 			}
 			m := sha.FindStringSubmatch(out)
