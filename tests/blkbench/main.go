@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -103,11 +104,15 @@ func (b *bench) run(ctx context.Context, names []string) error {
 	}
 	var specs []string
 	var ways []way
+	var roads []road
+	var failed error // roads that are closed; the others are measured all the same
 	for i, r := range b.roads {
-		w, err := r.begin(ctx, b, fmt.Sprintf("/dev/vd%c", 'b'+i), fmt.Sprintf("xvd%c", 'a'+i))
+		w, err := r.begin(ctx, b, fmt.Sprintf("/dev/vd%c", 'b'+i), fmt.Sprintf("xvd%c", 'a'+len(roads)))
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", r.name, err))
+			continue
 		}
+		roads = append(roads, r)
 		if w.end != nil {
 			defer func() {
 				if err := w.end(); err != nil {
@@ -117,11 +122,15 @@ func (b *bench) run(ctx context.Context, names []string) error {
 		}
 		specs, ways = append(specs, w.spec), append(ways, w)
 	}
+	b.roads = roads
+	if len(roads) == 0 {
+		return failed
+	}
 	t, err := b.measure(ctx, files, specs, ways)
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
-	return t.print(os.Stdout)
+	return errors.Join(failed, t.print(os.Stdout))
 }
 
 // measure runs every load on every road, turn by turn.
