@@ -120,6 +120,9 @@ func (a *Attachment) Disconnect() {
 	a.mu.Unlock()
 	a.disk.stopping.Store(true)
 	a.end(queues)
+	s := a.Stats()
+	a.log.Info("disconnected", "reads", s.Requests(StatRead), "writes", s.Requests(StatWrite), "failed", s.Failed(),
+		"median", s.Latency(0.5), "99%", s.Latency(0.99))
 }
 
 func (a *Attachment) end(queues []*queue) {

@@ -1,7 +1,6 @@
 package blkback
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"morgana/blkback/attack"
 	"morgana/block"
 	"morgana/xen"
 	"morgana/xen/ring"
@@ -150,6 +150,7 @@ type wiring struct {
 	secure     bool
 	options    Options
 	faults     sim.Faults
+	pages      int           // for data; 0: dataPages
 	tick       time.Duration // how much later it is each time that the queue looks
 }
 
@@ -178,7 +179,7 @@ type front struct {
 	grant      xen.Grant // the ring
 	ring       *ring.Front
 	event      xen.Event
-	data       xen.Grant // pages for data, dataPages of them
+	data       xen.Grant // pages for data
 	queue      *queue
 	disk       *disk
 
@@ -218,7 +219,10 @@ func connectOn(t testing.TB, host *sim.Host, dev block.Device, w wiring) *front 
 	f.check(w.options.fill())
 	f.grant, err = f.self.Share(f.back.ID(), max(w.ringPages, 1), xen.ReadWrite)
 	f.check(err)
-	f.data, err = f.self.Share(f.back.ID(), dataPages, xen.ReadWrite)
+	if w.pages == 0 {
+		w.pages = dataPages
+	}
+	f.data, err = f.self.Share(f.back.ID(), w.pages, xen.ReadWrite)
 	f.check(err)
 	f.ring, err = ring.NewFront(f.grant.Bytes(), w.abi.SlotSize())
 	f.check(err)
@@ -302,24 +306,10 @@ func (f *front) put(reqs ...blkif.Request) {
 	for _, r := range reqs {
 		r.ID = f.nextID
 		f.nextID++
-		encode(f.abi, slot[:], r)
+		attack.Encode(f.abi, slot[:], &r)
 		if !f.ring.Put(slot[:f.abi.SlotSize()]) {
 			f.t.Fatal("the ring is full")
 		}
-	}
-}
-
-// encode writes a request into a slot, also one with more segments than there may be.
-func encode(abi blkif.ABI, slot []byte, r blkif.Request) {
-	n := r.Segments
-	r.Segments = min(n, blkif.MaxSegments)
-	abi.PutRequest(slot, &r)
-	switch r.Op {
-	case blkif.Discard:
-	case blkif.Indirect:
-		binary.LittleEndian.PutUint16(slot[2:], uint16(n))
-	default:
-		slot[1] = byte(n)
 	}
 }
 

@@ -1,7 +1,6 @@
 package blkback
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"morgana/blkback/attack"
 	"morgana/block"
 	"morgana/xen"
 	"morgana/xen/ring"
@@ -130,123 +130,41 @@ func TestProducerThatJumps(t *testing.T) {
 	}
 }
 
-// hostile writes anything into rings, pages and grants.
+// hostile is a frontend that misbehaves.
 type hostile struct {
 	*front
-	rng      *rand.Rand
-	revoked  []xen.GrantRef
-	readOnly xen.Grant
-	sent     int
-	slot     [128]byte
+	attack.Frontend
+	sent, refused int
+	slot          [128]byte
+	verdicts      map[uint64]attack.Verdict
 }
 
 func newHostile(f *front, rng *rand.Rand) *hostile {
-	h := &hostile{front: f, rng: rng}
+	h := &hostile{front: f, verdicts: make(map[uint64]attack.Verdict)}
 	gone, err := f.self.Share(f.back.ID(), 8, xen.ReadWrite)
 	f.check(err)
-	h.revoked = append(h.revoked, gone.Refs()...)
+	h.Revoked = append(h.Revoked, gone.Refs()...)
 	f.check(gone.Close())
-	h.readOnly, err = f.self.Share(f.back.ID(), 8, xen.ReadOnly)
+	readOnly, err := f.self.Share(f.back.ID(), 8, xen.ReadOnly)
 	f.check(err)
+	h.Frontend = attack.Frontend{
+		ABI: f.abi, Sectors: f.disk.sectors(), Refs: f.data.Refs(), Data: f.data.Bytes(), ReadOnly: readOnly.Refs(), Revoked: h.Revoked, Rand: rng,
+	}
 	return h
 }
 
-func (h *hostile) ref() xen.GrantRef {
-	switch h.rng.IntN(40) {
-	case 0:
-		return h.revoked[h.rng.IntN(len(h.revoked))]
-	case 1:
-		return h.readOnly.Refs()[h.rng.IntN(8)]
-	case 2:
-		return xen.GrantRef(h.rng.Uint32())
-	case 3:
-		return xen.GrantRef(h.rng.IntN(8))
-	}
-	return h.data.Refs()[h.rng.IntN(dataPages)]
-}
-
-// near is a number that is often close to a limit.
-func (h *hostile) near(limit uint64) uint64 {
-	switch h.rng.IntN(6) {
-	case 0:
-		return h.rng.Uint64()
-	case 1:
-		return limit - uint64(h.rng.IntN(20)) + uint64(h.rng.IntN(20))
-	case 2:
-		return -uint64(h.rng.IntN(20))
-	}
-	return h.rng.Uint64N(limit)
-}
-
-func (h *hostile) segment() blkif.Segment {
-	s := blkif.Segment{Ref: h.ref(), Last: 7}
-	switch h.rng.IntN(12) {
-	case 0:
-		s.First, s.Last = uint8(h.rng.Uint32()), uint8(h.rng.Uint32())
-	case 1:
-		s.First, s.Last = uint8(h.rng.IntN(9)), uint8(h.rng.IntN(9))
-	}
-	return s
-}
-
-// request makes a slot of anything: at times random bytes, mostly requests that are wrong in a place or two.
-func (h *hostile) request() []byte {
-	h.sent++
-	slot := h.slot[:h.abi.SlotSize()]
-	if h.rng.IntN(30) == 0 {
-		for i := 0; i+4 <= len(slot); i += 4 {
-			binary.LittleEndian.PutUint32(slot[i:], h.rng.Uint32())
-		}
-		slot[0] %= 8
-		return slot
-	}
-	end := uint64(h.disk.volume.Load().dev.Size() / 512)
-	r := blkif.Request{Op: blkif.Op(h.rng.IntN(8)), ID: uint64(h.sent), Sector: h.near(end), Segments: 1 + h.rng.IntN(4)}
-	switch h.rng.IntN(20) {
-	case 0:
-		r.Segments = h.rng.IntN(12)
-	}
-	if r.Op == blkif.Discard {
-		r.Count, r.Secure = h.near(end/64), h.rng.IntN(8) == 0
-	}
-	if r.Op == blkif.Indirect {
-		r.Inner = blkif.Op(h.rng.IntN(2))
-		if h.rng.IntN(10) == 0 {
-			r.Inner = blkif.Op(h.rng.Uint32())
-		}
-		r.Segments = 1 + h.rng.IntN(16)
-		if h.rng.IntN(30) == 0 {
-			r.Segments = h.rng.IntN(300)
-		}
-		var segs [512]blkif.Segment
-		n := min(r.Segments, len(segs))
-		for i := range n {
-			segs[i] = h.segment()
-		}
-		page := h.rng.IntN(dataPages)
-		blkif.PutSegments(h.page(page), segs[:n])
-		r.Pages[0] = h.data.Refs()[page]
-		if h.rng.IntN(20) == 0 {
-			r.Pages[0] = h.ref()
-		}
-	} else {
-		for i := range min(r.Segments, blkif.MaxSegments) {
-			r.Direct[i] = h.segment()
-		}
-	}
-	if h.rng.IntN(40) == 0 {
-		r.Segments = h.rng.IntN(1 << 16)
-	}
-	encode(h.abi, slot, r)
-	return slot
-}
-
-// attack sends n requests, each of which must be answered.
-func (h *hostile) attack(n int) {
+// send sends n requests of a kind, each of which must be answered, and not taken for good if it cannot be.
+func (h *hostile) send(w *attack.Way, n int) {
+	h.t.Helper()
 	for n > 0 {
+		clear(h.verdicts)
 		k := 0
-		for want := 1 + h.rng.IntN(h.ring.Size()); k < want && k < n && h.ring.Put(h.request()); {
-			k++
+		for want := 1 + h.Rand.IntN(h.ring.Size()); k < want && k < n && h.ring.Free() > 0; k++ {
+			h.sent++
+			if v := w.Slot(&h.Frontend, h.slot[:], uint64(h.sent)); v == attack.Refuse {
+				h.verdicts[uint64(h.sent)] = v
+			}
+			h.ring.Put(h.slot[:h.abi.SlotSize()])
 		}
 		h.ring.Push()
 		h.queue.kick()
@@ -257,6 +175,13 @@ func (h *hostile) attack(n int) {
 			}
 			if ok {
 				got++
+				r := h.abi.DecodeResponse(h.slot[:])
+				if r.Status == blkif.OK && h.verdicts[r.ID] == attack.Refuse {
+					h.t.Errorf("%s: a request that must be refused succeeded", w.Name)
+				}
+				if r.Status != blkif.OK {
+					h.refused++
+				}
 				continue
 			}
 			if time.Now().After(end) {
@@ -265,9 +190,28 @@ func (h *hostile) attack(n int) {
 			h.queue.kick()
 		}
 		n -= k
-		if h.rng.IntN(10) == 0 {
-			h.pass(time.Duration(h.rng.IntN(3000)) * time.Millisecond)
+		if h.Rand.IntN(10) == 0 {
+			h.pass(time.Duration(h.Rand.IntN(3000)) * time.Millisecond)
 		}
+	}
+}
+
+// Each kind of misbehaviour is answered, refused where it must be, and ends nothing.
+func TestEachKindOfMisbehaviour(t *testing.T) {
+	for _, kind := range attack.Ways() {
+		t.Run(kind.Name, func(t *testing.T) {
+			for name, w := range ways() {
+				h := newHostile(connect(t, newGuard(t, 4*mib, 512), w), rand.New(rand.NewPCG(seed(t), 5)))
+				h.send(&kind, 500)
+				if h.broken != nil {
+					t.Errorf("%s: the ring was given up: %v", name, h.broken)
+				}
+				if kind.Name != "repeated" && h.refused == 0 {
+					t.Errorf("%s: no request of %d was refused", name, h.sent)
+				}
+				h.good(h.whole(blkif.Write, 0, 0, 1))
+			}
+		})
 	}
 }
 
@@ -284,7 +228,9 @@ func TestHostileFrontend(t *testing.T) {
 	start := seed(t)
 	begun := time.Now()
 	all := ways()
-	sent := 0
+	sent, refused := 0, 0
+	kinds := attack.Ways()
+	anything := kinds[len(kinds)-1]
 	for name, w := range all {
 		for _, readOnly := range []bool{false, true} {
 			w.readOnly, w.secure = readOnly, true
@@ -303,7 +249,7 @@ func TestHostileFrontend(t *testing.T) {
 				copy(neighbour.page(0), "this is mine")
 				neighbour.good(neighbour.whole(blkif.Write, 8, 0, 1))
 				for left := n / (2 * len(all)); left > 0; left -= 1000 {
-					h.attack(min(left, 1000))
+					h.send(&anything, min(left, 1000))
 					neighbour.good(neighbour.whole(blkif.Read, 8, 1, 1))
 					if got := string(neighbour.page(1)[:12]); got != "this is mine" {
 						t.Fatalf("the neighbour's disk has %q", got)
@@ -313,6 +259,7 @@ func TestHostileFrontend(t *testing.T) {
 					t.Error("the ring was given up:", h.broken)
 				}
 				sent += h.sent
+				refused += h.refused
 				if failed := h.disk.stats.Failed(); failed == 0 || failed == uint64(h.sent) {
 					t.Errorf("%d of %d requests failed: the mixture tests nothing", failed, h.sent)
 				}
@@ -320,7 +267,7 @@ func TestHostileFrontend(t *testing.T) {
 		}
 	}
 	took := time.Since(begun)
-	t.Logf("%d requests in %v: %.0f a second", sent, took.Round(time.Millisecond), float64(sent)/took.Seconds())
+	t.Logf("%d requests, %d of them refused, in %v: %.0f a second", sent, refused, took.Round(time.Millisecond), float64(sent)/took.Seconds())
 }
 
 // Memory that changes while a request is served makes no difference to what was checked: a second goroutine turns
@@ -328,7 +275,7 @@ func TestHostileFrontend(t *testing.T) {
 func TestMemoryThatChanges(t *testing.T) {
 	rounds := 3000
 	if testing.Short() {
-		rounds = 300
+		rounds = 100
 	}
 	each(t, func(t *testing.T, g *guard, f *front) {
 		good := f.whole(blkif.Write, 0, 0, 8)
@@ -400,7 +347,7 @@ func FuzzSlots(f *testing.F) {
 	f.Add([]byte{6, 0, 12, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0}, false)
 	f.Add([]byte{5, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255}, true)
 	f.Fuzz(func(t *testing.T, b []byte, small bool) {
-		w := wiring{secure: true}
+		w := wiring{secure: true, pages: 8}
 		if small {
 			w.abi, w.persistent = blkif.ABI32, true
 		}

@@ -14,8 +14,13 @@ const (
 	// mapPause is how long nothing is mapped after a mapping failed: a failure costs a machine more than a success,
 	// and a copy does as well.
 	mapPause = time.Second
-	// groupPages is how many pages are mapped, and unmapped, together.
-	groupPages = 16
+	// groupPages is how many pages are mapped together when they are first used. Groups are bounded, because a
+	// system has few places for mappings, a unikernel 2048 for everything: where there are more than packAbove,
+	// small ones that nobody uses are made groups of up to packPages, and with mostGroups there is no room.
+	groupPages = 32
+	packPages  = 128
+	packAbove  = 16
+	mostGroups = 32
 )
 
 // kept is the pages of a frontend that stay mapped from one request to the next (feature-persistent), by their grant
@@ -27,6 +32,7 @@ type kept struct {
 
 	index   map[xen.GrantRef]keptPage
 	count   int          // references in index
+	groups  int          // in the list
 	list    keptGroup    // the list's head and end
 	missing []*keptGroup // to be mapped by mapMissing
 	full    bool         // something did not fit since the last trim
@@ -79,6 +85,9 @@ func (k *kept) find(ref xen.GrantRef, now time.Duration) (p keptPage, ok bool) {
 	}
 	n := len(k.missing)
 	if n == 0 || len(k.missing[n-1].refs) == groupPages {
+		if k.groups+n >= mostGroups {
+			return p, false
+		}
 		k.missing = append(k.missing, &keptGroup{refs: make([]xen.GrantRef, 0, groupPages), used: now})
 		n++
 	}
@@ -101,9 +110,38 @@ func (k *kept) mapMissing(now time.Duration) {
 			continue
 		}
 		g.mapping, g.bytes = m, m.Bytes()
+		k.groups++
 		k.front(g)
 	}
 	k.missing = k.missing[:0]
+}
+
+// pack makes few groups of many, where nobody uses them now. A page that cannot be mapped again is forgotten.
+func (k *kept) pack(now time.Duration) {
+	if k.groups <= packAbove || now < k.until {
+		return
+	}
+	var into *keptGroup
+	for g := k.list.prev; g != &k.list; {
+		next := g.prev
+		if g.users == 0 && len(g.refs) <= packPages/2 {
+			if into == nil || len(into.refs)+len(g.refs) > packPages {
+				into = &keptGroup{refs: make([]xen.GrantRef, 0, packPages)}
+				k.missing = append(k.missing, into)
+			}
+			into.refs = append(into.refs, g.refs...)
+			into.used = max(into.used, g.used)
+			k.drop(g)
+		}
+		g = next
+	}
+	for _, g := range k.missing {
+		for i, r := range g.refs {
+			k.index[r] = keptPage{g, i}
+		}
+		k.count += len(g.refs)
+	}
+	k.mapMissing(now)
 }
 
 func (k *kept) front(g *keptGroup) {
@@ -129,6 +167,7 @@ func (k *kept) forget(g *keptGroup) {
 // drop unmaps a group that nobody uses.
 func (k *kept) drop(g *keptGroup) {
 	k.unlink(g)
+	k.groups--
 	k.forget(g)
 	// Xen cannot refuse to unmap what it mapped; a domain that is gone is no longer ours to care for.
 	_ = g.mapping.Close()

@@ -13,9 +13,9 @@ func TestPagesStayMappedForAMinute(t *testing.T) {
 	g := newGuard(t, 8*mib, 512)
 	f := connect(t, g, wiring{persistent: true})
 	k := f.queue.kept
-	f.good(f.whole(blkif.Write, 0, 0, 11), f.whole(blkif.Write, 88, 11, 11))
-	if k.count != 22 {
-		t.Fatalf("%d pages mapped, want 22", k.count)
+	f.good(f.whole(blkif.Write, 0, 0, 11), f.whole(blkif.Write, 88, 11, 11), f.whole(blkif.Write, 176, 22, 11))
+	if k.count != 33 {
+		t.Fatalf("%d pages mapped, want 33", k.count)
 	}
 	maps := groupsOf(k)
 	f.good(f.whole(blkif.Read, 0, 0, 11))
@@ -23,7 +23,7 @@ func TestPagesStayMappedForAMinute(t *testing.T) {
 		t.Error("pages that are mapped were mapped again")
 	}
 	f.pass(40 * time.Second)
-	f.good(f.whole(blkif.Read, 0, 0, 1)) // the first group of 16 is used again
+	f.good(f.whole(blkif.Read, 0, 0, 1)) // the first group is used again
 	f.pass(30 * time.Second)
 	if k.count != groupPages {
 		t.Errorf("%d pages mapped, want %d: the others are unused for 70 s", k.count, groupPages)
@@ -44,6 +44,30 @@ func groupsOf(k *kept) (n int) {
 		n++
 	}
 	return n
+}
+
+// A frontend that uses its pages one after the other makes few mappings all the same, and each page stays mapped.
+func TestPagesUsedOneByOneAreFewMappings(t *testing.T) {
+	g := newGuard(t, 8*mib, 512)
+	f := connect(t, g, wiring{persistent: true})
+	k := f.queue.kept
+	for i := range dataPages {
+		f.page(i)[7] = byte(i)
+		f.good(f.whole(blkif.Write, uint64(i*8), i, 1))
+		if n := groupsOf(k); n > mostGroups || n != k.groups {
+			t.Fatalf("%d groups of pages, %d counted; want at most %d", n, k.groups, mostGroups)
+		}
+		if k.count != i+1 {
+			t.Fatalf("%d pages mapped after %d were used", k.count, i+1)
+		}
+	}
+	for i := range dataPages {
+		f.page(i)[7] = 0
+		f.good(f.whole(blkif.Read, uint64(i*8), i, 1))
+		if f.page(i)[7] != byte(i) {
+			t.Fatalf("page %d came back as another", i)
+		}
+	}
 }
 
 // Where more pages are used than may stay mapped, those used longest ago make room, and requests are served meanwhile.

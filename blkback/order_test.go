@@ -86,6 +86,7 @@ func (f *front) answered(n int) {
 		}
 		time.Sleep(10 * time.Microsecond)
 	}
+	f.queue.kicks.Load() // as do does
 }
 
 // Requests that do not touch are with the disk at the same time, up to the bound; the others wait in the ring.

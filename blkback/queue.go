@@ -307,10 +307,11 @@ func (q *queue) fetch(batch *requestList) {
 	*batch = good
 }
 
-// tend unmaps and frees what was not used for long.
+// tend unmaps and frees what was not used for long, and puts together what was mapped bit by bit.
 func (q *queue) tend() {
 	if q.kept != nil {
 		q.kept.trim(q.now)
+		q.kept.pack(q.now)
 	}
 	q.bufs.trim(q.now)
 }
