@@ -139,18 +139,25 @@ func (f *frontend) find(ctx context.Context) error {
 }
 
 func (f *frontend) look(ctx context.Context, t *xenstore.Tree) (v handshake.FrontView, err error) {
-	if v.Own, v.Exists, err = readState(ctx, t, f.path); err != nil {
-		return v, err
-	}
 	v.Peer = handshake.Closed
-	if f.back == "" {
-		return v, nil
+	var all together
+	all.do(func() (err error) {
+		v.Own, v.Exists, err = readState(ctx, t, f.path)
+		return err
+	})
+	there := false
+	if f.back != "" {
+		all.do(func() (err error) {
+			v.Peer, there, err = readState(ctx, t, f.back)
+			return err
+		})
+		all.do(func() (err error) {
+			v.Online, err = readOnline(ctx, t, f.back, true)
+			return err
+		})
 	}
-	var there bool
-	if v.Peer, there, err = readState(ctx, t, f.back); err != nil || !there {
-		return v, err
-	}
-	v.Online, err = readOnline(ctx, t, f.back, true)
+	err = all.wait()
+	v.Online = v.Online && there
 	return v, err
 }
 
