@@ -28,11 +28,11 @@ type Options struct {
 	Emulated      bool     // no other reason
 	Linux         bool     // dom0's Linux alone, without Xen below it: for what needs a kernel and no domains
 
-	GuestRoot bool // a root file system for Host.RootGuest, as Host.GuestRoot
-	Share    string    // directory to share; a temporary one by default
-	Stock    string    // directory with vmlinuz and guest.gz for StockGuest; by default they are built with the emulated host
-	NoLogs   bool      // on an own host: take the console's terminal for all there is, as if xenconsoled kept no logs
-	Progress io.Writer // words about building; os.Stderr by default
+	GuestRoot bool      // a root file system for Host.RootGuest, as Host.GuestRoot
+	Share     string    // directory to share; a temporary one by default
+	Stock     string    // directory with vmlinuz and guest.gz for StockGuest; by default they are built with the emulated host
+	NoLogs    bool      // on an own host: take the console's terminal for all there is, as if xenconsoled kept no logs
+	Progress  io.Writer // words about building; os.Stderr by default
 }
 
 // A machine is what a Host drives: its dom0, wherever it is.

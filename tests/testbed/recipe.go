@@ -50,9 +50,9 @@ var recipe = struct {
 		"drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/net/ethernet", "drivers/infiniband",
 		"drivers/staging", "sound", "drivers/iio", "drivers/hid", "drivers/usb",
 	},
-	ImageMiB:   1200,
-	InGuest:    []string{"e2fsprogs", "iproute2", "kmod", "mount", "procps"},
-	RootMiB:    GuestRootMiB,
+	ImageMiB: 1200,
+	InGuest:  []string{"e2fsprogs", "iproute2", "kmod", "mount", "procps"},
+	RootMiB:  GuestRootMiB,
 }
 
 // recipeHash is the recipe's and its scripts' SHA-256, in hexadecimal.
