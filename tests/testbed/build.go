@@ -22,9 +22,10 @@ const (
 	fileInitrd = "initrd.gz"
 	fileDom0   = "dom0.img"
 	fileGuest  = "guest.gz" // initramfs of the stock Linux guest; its kernel is fileKernel
+	fileRoot   = "root.img" // a Debian for a stock guest that has its root on a disk
 )
 
-var artefacts = []string{fileXen, fileKernel, fileInitrd, fileDom0, fileGuest}
+var artefacts = []string{fileXen, fileKernel, fileInitrd, fileDom0, fileGuest, fileRoot}
 
 // tools are the programs that building and booting need, and the Debian packages that have them.
 var tools = []struct{ program, pkg string }{
@@ -167,6 +168,7 @@ func (b *builder) all() error {
 		{"Xen, Linux and busybox", b.unpack},
 		{"dom0's disk image", b.dom0},
 		{"initramfs of dom0 and of the stock guest", b.initramfs},
+		{"a guest's root file system", b.guestRoot},
 		{"checksums", func() error { return b.manifest.write(b.path("out")) }},
 	} {
 		fmt.Fprintln(b.w, "testbed:", step.name)
@@ -277,6 +279,33 @@ func (b *builder) initramfs() error {
 		return err
 	}
 	return guest.write(b.path("out", fileGuest))
+}
+
+// guestRoot makes an image of Debian for a guest: dom0's root without what only dom0 needs.
+func (b *builder) guestRoot() error {
+	// dpkg asks nothing; documents and translations are most of what is left otherwise.
+	const trim = `set -e
+cp -a root guest
+rm -rf guest/lib/modules
+chroot guest sh -c 'apt-mark auto $(apt-mark showmanual) && apt-mark manual "$@"' mark "$@" >/dev/null
+chroot guest apt-get autoremove -qq -y --purge -o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false >/dev/null
+rm -rf guest/usr/share/doc guest/usr/share/man guest/usr/share/info guest/usr/share/locale guest/usr/share/i18n guest/var/lib/apt/lists/* guest/sbin/bed-init guest/var/log/*
+cp packages/bin/busybox guest/bin/busybox
+echo web >guest/etc/hostname
+echo '/dev/xvda / ext4 defaults 0 1' >guest/etc/fstab`
+	if err := b.run("sh", append([]string{"-c", trim, "trim"}, recipe.InGuest...)...); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{"init": script("root-init.sh"), "poweroff": script("root-poweroff.sh")} {
+		file := b.path("guest/sbin", name)
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(content), 0o755); err != nil {
+			return err
+		}
+	}
+	return b.run("mkfs.ext4", "-q", "-d", "guest", "-L", "root", "out/"+fileRoot, fmt.Sprint(recipe.RootMiB)+"M")
 }
 
 // archive is an initramfs of busybox, modules in /m, and an init, in which the word MODULES stands for their names in the

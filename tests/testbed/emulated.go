@@ -60,6 +60,9 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 	if h.stock == "" {
 		h.stock = dir
 	}
+	if o.GuestRoot {
+		h.GuestRoot = "/dev/vd" + string(rune('b'+len(o.Disks))) // vda is dom0's own
+	}
 	bed := filepath.Join(h.Share, bedDir)
 	if err := os.MkdirAll(bed, 0o755); err != nil {
 		return err
@@ -177,6 +180,9 @@ func qemuArgs(dir, share string, o Options) []string {
 		"-virtfs", "local,path="+share+",mount_tag=share,security_model=none")
 	for _, d := range o.Disks {
 		args = append(args, "-drive", "file="+d+",if=virtio,format=raw")
+	}
+	if o.GuestRoot {
+		args = append(args, "-drive", "file="+in(fileRoot)+",if=virtio,format=raw,readonly=on")
 	}
 	return args
 }

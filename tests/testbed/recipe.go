@@ -25,12 +25,14 @@ var recipe = struct {
 	GuestModules  []string // of the stock guest, in the order of loading
 	UnusedDrivers []string // left out of dom0's modules: they are two thirds of them
 	ImageMiB      int
+	InGuest       []string // packages of dom0 that a guest's root file system has beside what Debian cannot be without
+	RootMiB       int      // of the guest's root file system
 }{
-	Format: 3,
+	Format: 4,
 	Suite:  "bookworm",
 	Packages: []string{
 		"xen-utils-4.17", "xenstore-utils", "lvm2", "kmod", "iproute2", "iputils-ping", "procps", "udev", "e2fsprogs",
-		"bridge-utils", "fio", "socat",
+		"bridge-utils", "fio", "socat", "qemu-system-xen",
 	},
 	Xen:   "xen-hypervisor-4.17-amd64",
 	Linux: "linux-image-amd64",
@@ -48,7 +50,9 @@ var recipe = struct {
 		"drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/net/ethernet", "drivers/infiniband",
 		"drivers/staging", "sound", "drivers/iio", "drivers/hid", "drivers/usb",
 	},
-	ImageMiB: 1200,
+	ImageMiB:   1200,
+	InGuest:    []string{"e2fsprogs", "iproute2", "kmod", "mount", "procps"},
+	RootMiB:    GuestRootMiB,
 }
 
 // recipeHash is the recipe's and its scripts' SHA-256, in hexadecimal.

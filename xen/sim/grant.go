@@ -267,7 +267,7 @@ func (m *mapping) unpinLocked() {
 
 // Copy implements xen.Copier.
 func (d *Domain) Copy(ops []xen.CopyOp) error {
-	if err := d.begin("copy", fmt.Sprintf("%d operations", len(ops)), false); err != nil {
+	if err := d.begin("copy", "a batch", false); err != nil {
 		for i := range ops {
 			ops[i].Err = err
 		}

@@ -124,9 +124,13 @@ func (h *Host) NewDomain() (*Domain, error) {
 	return d, nil
 }
 
-// Close ends everything: all domains die.
+// Close ends everything: all domains die. Idempotent.
 func (h *Host) Close() {
 	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
 	h.closed = true
 	var all []*Domain
 	for _, d := range h.domains {

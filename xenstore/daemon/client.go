@@ -80,14 +80,14 @@ func (d *Daemon) readClient(c *client, ended bool) {
 // readMore reads from the clients that may have more.
 func (d *Daemon) readMore() {
 	again := d.unread
-	d.unread = d.spare[:0]
+	d.unread = d.spareClients[:0]
 	for i, c := range again {
 		again[i] = nil
 		if d.clients[c.fd] == c {
 			d.readClient(c, true)
 		}
 	}
-	d.spare = again[:0]
+	d.spareClients = again[:0]
 }
 
 // take lets the core handle what was received.

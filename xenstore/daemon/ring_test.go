@@ -16,7 +16,7 @@ func TestXSA38RingIndexes(t *testing.T) {
 	// A page with something behind it that nobody may touch.
 	mem := make([]byte, 3*xen.PageSize)
 	page := mem[xen.PageSize : 2*xen.PageSize : 2*xen.PageSize]
-	r, err := newRing(&server.Conn{}, page)
+	r, err := newRing(&server.Conn{}, page, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,5 +167,8 @@ func (c *Core) statsText() string {
 			fmt.Fprintf(&b, "op-%s %d\n", strings.ToLower(xs.Op(op).String()), n)
 		}
 	}
+	if c.cfg.Stats != nil {
+		b.Write(c.cfg.Stats(nil))
+	}
 	return b.String()
 }

@@ -59,6 +59,8 @@ type Config struct {
 	Host        Host
 	Journal     bool         // keep records of what changes for TakeLog
 	History     func(Commit) // may be nil; must not block
+	// Stats adds to what CONTROL stats answers: a name, a blank and a number a line. It may be nil.
+	Stats func(b []byte) []byte
 	// Words takes what whoever runs the host should know of guests; may be nil.
 	Words func(string)
 }

@@ -26,6 +26,8 @@ type kept struct {
 
 	file    string // --devicesfile of the shell
 	hasFile bool
+
+	resident *Resident // where a program keeps things that are its own, not a shell
 }
 
 // keeping are the verbs that leave disks and groups as the next command may take them. All others begin and end with
@@ -34,6 +36,9 @@ const keeping = "lvcreate lvremove lvrename lvresize lvextend lvreduce lvchange 
 
 // usesKept reports whether a run uses what is kept.
 func (r *Run) usesKept() bool {
+	if r.kept != nil && r.kept.resident != nil {
+		return true
+	}
 	return r.kept != nil && slices.Contains(strings.Fields(keeping), r.Verb.Name) && !r.Test() &&
 		!r.Has("devices") && !r.Has("nolocking") && (!r.Has("devicesfile") || r.kept.hasFile && r.Str("devicesfile", "") == r.kept.file)
 }
@@ -42,11 +47,7 @@ func (r *Run) usesKept() bool {
 func (k *kept) scan(ctx context.Context, r *Run) (*lvm.Inventory, error) {
 	k.run.Store(r)
 	if k.inv == nil {
-		all := Need{Write: true}
-		if err := r.open(all); err != nil {
-			return nil, err
-		}
-		if err := r.lock(ctx, all); err != nil {
+		if err := k.openAll(ctx, r); err != nil {
 			return nil, err
 		}
 		inv, err := lvm.Scan(ctx, r.disks, lvm.ScanOptions{})
@@ -60,6 +61,19 @@ func (k *kept) scan(ctx context.Context, r *Run) (*lvm.Inventory, error) {
 	}
 	r.disks, r.source = k.disks, k.source
 	return k.inv, nil
+}
+
+// openAll opens and locks the disks, if they are not a program's own.
+func (k *kept) openAll(ctx context.Context, r *Run) error {
+	if k.resident != nil {
+		r.disks, r.source = k.resident.Disks, "what is served"
+		return nil
+	}
+	all := Need{Write: true}
+	if err := r.open(all); err != nil {
+		return err
+	}
+	return r.lock(ctx, all)
 }
 
 // open opens a group for changes, or returns the one that is open.
@@ -86,6 +100,9 @@ func (k *kept) note(g *lvm.Group) {
 	}
 	if f, err := k.inv.Group(g.VG().ID().String()); err == nil {
 		f.VG, f.Seqno = g.VG(), g.VG().Seqno()
+	}
+	if k.resident != nil && k.resident.Changed != nil {
+		k.resident.Changed(g.VG())
 	}
 }
 

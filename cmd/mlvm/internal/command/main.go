@@ -26,6 +26,10 @@ func Main(ctx context.Context, s System, verbs []Verb, name string) int {
 		return ExitNoVerb
 	}
 	v := &verbs[i]
+	if s.kept != nil && s.kept.resident != nil && !MayReside(name) {
+		fmt.Fprintf(s.Stderr, "  %v\n", refuseGone(name))
+		return ExitFailed
+	}
 	p, err := args.Parse(name, s.Args, v.Own)
 	if err == nil {
 		err = v.Check(p)
@@ -39,6 +43,7 @@ func Main(ctx context.Context, s System, verbs []Verb, name string) int {
 		return ExitOK
 	}
 	r := New(s, v, p)
+	r.Verbs = verbs
 	if err == nil {
 		if r.Test() {
 			r.Warn("TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.")

@@ -35,7 +35,8 @@ type System struct {
 type Run struct {
 	System
 	*args.Parsed
-	Verb *Verb
+	Verb  *Verb
+	Verbs []Verb // all that there are
 
 	in *bufio.Reader
 	session

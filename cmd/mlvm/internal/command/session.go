@@ -57,6 +57,9 @@ func (s *session) close(ctx context.Context) error {
 // Scan locks and opens the disks that the command may look at, and finds what is on them. What is wrong with a disk is
 // said on standard error.
 func (r *Run) Scan(ctx context.Context, n Need) (*lvm.Inventory, error) {
+	if r.kept != nil && r.kept.resident != nil && (n.Global || r.Has("devices") || r.Has("devicesfile")) {
+		return nil, refuseGone(r.Verb.Name)
+	}
 	if r.usesKept() && !n.Global {
 		return r.kept.scan(ctx, r)
 	}
@@ -452,6 +455,9 @@ func (r *Run) Commit(ctx context.Context, g *lvm.Group, after *metadata.VG, op m
 		return nil
 	}
 	if r.kept != nil {
+		if err := r.kept.check(g.VG(), after); err != nil {
+			return err
+		}
 		defer r.kept.note(g)
 	}
 	logged := g.Armed()
@@ -497,7 +503,10 @@ func (r *Run) Backup(vg *metadata.VG) {
 	}
 }
 
-func (r *Run) keeps() bool { return r.Yes("autobackup", true) && !r.Test() }
+// keeps reports whether there are archives and backups. A domain that serves volumes has no place for them.
+func (r *Run) keeps() bool {
+	return r.Yes("autobackup", true) && !r.Test() && (r.kept == nil || r.kept.resident == nil)
+}
 
 // Store is where backups and archives are.
 func (r *Run) Store() backup.Store { return backup.Dirs(r.Getenv) }
@@ -532,6 +541,9 @@ func (r *Run) Around(g *lvm.Group, do func() error) error {
 	}
 	if err := r.Archive(g.VG()); err != nil {
 		return err
+	}
+	if r.kept != nil {
+		defer r.kept.note(g)
 	}
 	known := len(g.Warnings)
 	if err := do(); err != nil {

@@ -14,7 +14,7 @@ import (
 
 // Shell runs the commands that it reads, one in a line, and returns the exit code of the last one that failed. Disks,
 // locks and groups stay open from one command about logical volumes to the next.
-func Shell(ctx context.Context, r *Run, verbs []Verb) int {
+func Shell(ctx context.Context, r *Run) int {
 	s := r.System
 	in := bufio.NewReader(s.Stdin)
 	prompt := interactive(s.Stdin)
@@ -47,7 +47,7 @@ func Shell(ctx context.Context, r *Run, verbs []Verb) int {
 			if s.kept.hasFile && words[0] != "help" {
 				s.Args = append([]string{"--devicesfile", s.kept.file}, s.Args...)
 			}
-			if c := Main(ctx, s, verbs, words[0]); c != ExitOK {
+			if c := Main(ctx, s, r.Verbs, words[0]); c != ExitOK {
 				code = c
 			}
 		}

@@ -72,7 +72,7 @@ func words(ctx context.Context, r *command.Run, line []string) []string {
 		return nil
 	}
 	last, before := line[len(line)-1], line[:len(line)-1]
-	verb, asked := typed(before)
+	verb, asked := typed(r.Verbs, before)
 	var found []string
 	switch o, rest := openOption(verb, before, last); {
 	case o != nil:
@@ -81,9 +81,9 @@ func words(ctx context.Context, r *command.Run, line []string) []string {
 			found = append(found, prefix+w)
 		}
 	case verb == nil && strings.HasPrefix(last, "-"):
-		found = []string{"--devices", "--devicesfile", "--help", "--version"}
+		found = []string{"--devices", "--devicesfile", "--domain", "--help", "--version"}
 	case verb == nil:
-		for _, v := range All() {
+		for _, v := range r.Verbs {
 			found = append(found, v.Name)
 		}
 	case strings.HasPrefix(last, "-"):
@@ -91,7 +91,7 @@ func words(ctx context.Context, r *command.Run, line []string) []string {
 			found = append(found, "--"+o.Name)
 		}
 	case verb.Name == "help":
-		for _, v := range All() {
+		for _, v := range r.Verbs {
 			found = append(found, v.Name)
 		}
 	case verb.Name == "completion":
@@ -105,11 +105,10 @@ func words(ctx context.Context, r *command.Run, line []string) []string {
 }
 
 // typed finds the verb of an unfinished command line, nil if it has none yet, and the options about disks.
-func typed(line []string) (verb *command.Verb, disks []string) {
+func typed(all []command.Verb, line []string) (verb *command.Verb, disks []string) {
 	if len(line) == 0 {
 		return nil, nil
 	}
-	all := All()
 	known := func(name string) *command.Verb {
 		if i := slices.IndexFunc(all, func(v command.Verb) bool { return v.Name == name }); i >= 0 {
 			return &all[i]
@@ -206,7 +205,7 @@ func names(ctx context.Context, r *command.Run, verb *command.Verb, disks []stri
 		var out, complaints bytes.Buffer
 		s := command.System{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &complaints, Getenv: r.Getenv}
 		s.Args = append(slices.Clone(disks), "--nolocking", "--noheadings", "--options", fields)
-		if command.Main(ctx, s, All(), verb) == command.ExitOK {
+		if command.Main(ctx, s, r.Verbs, verb) == command.ExitOK {
 			found = append(found, strings.Fields(out.String())...)
 		}
 	}

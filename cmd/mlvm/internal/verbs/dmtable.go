@@ -26,15 +26,15 @@ Volumes that more than a map makes (snapshot, thin, RAID, cache) are left out wi
 }
 
 func dmtable(ctx context.Context, r *command.Run) error {
-	picked, err := pick(ctx, r, false, r.Operands)
+	picked, err := Pick(ctx, r, false, r.Operands)
 	if err != nil {
 		return err
 	}
 	alone := len(r.Operands) == 1 && len(picked) == 1 && !picked[0].whole
 	var out []byte
 	for _, s := range picked {
-		vg := s.group.VG()
-		disk := func(pv *metadata.PV) string { return diskNumber(s.group.Device(pv.Key), pv.Device) }
+		vg := s.Group.VG()
+		disk := func(pv *metadata.PV) string { return diskNumber(s.Group.Device(pv.Key), pv.Device) }
 		for _, name := range s.names {
 			lv := vg.LV(name)
 			targets, err := table.Of(vg, lv)

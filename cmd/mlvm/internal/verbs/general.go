@@ -26,7 +26,7 @@ func general() []command.Verb {
 }
 
 func help(_ context.Context, r *command.Run) error {
-	all := All()
+	all := r.Verbs
 	if len(r.Operands) == 0 {
 		fmt.Fprint(r.Stdout, introduction)
 		for _, v := range all {
@@ -58,6 +58,8 @@ const introduction = `  mlvm [--devices A,B,…] COMMAND …   logical volumes o
       mlvm vgcreate vg0 a.img b.img
       mlvm lvcreate -L 64M -n root vg0
       mlvm lvs
+
+  mlvm --domain storage COMMAND …    has a storage domain carry the command out, on the volumes that it serves
 
   'mlvm help COMMAND' explains one, with its options and examples. For completion: source <(mlvm completion bash).
 

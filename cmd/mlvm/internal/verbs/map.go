@@ -28,7 +28,7 @@ NO_COLOR is set.`,
 }
 
 func drawMap(ctx context.Context, r *command.Run) error {
-	picked, err := pick(ctx, r, false, r.Operands)
+	picked, err := Pick(ctx, r, false, r.Operands)
 	if err != nil {
 		return err
 	}
@@ -37,20 +37,20 @@ func drawMap(ctx context.Context, r *command.Run) error {
 		case len(picked) != 1:
 			return r.Failed("An SVG has one group; %d are chosen.", len(picked))
 		case svg == "-":
-			_, err := r.Stdout.Write([]byte(picture.Of(picked[0].group.VG()).SVG()))
+			_, err := r.Stdout.Write([]byte(picture.Of(picked[0].Group.VG()).SVG()))
 			return err
 		}
 		if err := r.NotOurs(svg); err != nil {
 			return err
 		}
-		return os.WriteFile(svg, []byte(picture.Of(picked[0].group.VG()).SVG()), 0o644)
+		return os.WriteFile(svg, []byte(picture.Of(picked[0].Group.VG()).SVG()), 0o644)
 	}
 	if r.Has("json") {
 		return mapJSON(r, picked)
 	}
 	width, terminal := columns(r)
 	for _, s := range picked {
-		text := picture.Of(s.group.VG()).Text(width, terminal && r.Getenv("NO_COLOR") == "")
+		text := picture.Of(s.Group.VG()).Text(width, terminal && r.Getenv("NO_COLOR") == "")
 		if _, err := r.Stdout.Write([]byte(text)); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func drawMap(ctx context.Context, r *command.Run) error {
 	return nil
 }
 
-func mapJSON(r *command.Run, picked []selected) error {
+func mapJSON(r *command.Run, picked []Selected) error {
 	type pv struct {
 		Name    string        `json:"pv_name"`
 		Extents uint32        `json:"extents"`
@@ -71,7 +71,7 @@ func mapJSON(r *command.Run, picked []selected) error {
 	}
 	list := []vg{}
 	for _, s := range picked {
-		p := picture.Of(s.group.VG())
+		p := picture.Of(s.Group.VG())
 		g := vg{Name: p.Group, ExtentSize: p.ExtentSize * 512, PVs: []pv{}}
 		for _, d := range p.Disks {
 			g.PVs = append(g.PVs, pv{d.Name, uint32(d.Extents), d.Runs})

@@ -51,7 +51,7 @@ the shell ends, or until a command of another kind comes. Then redo logs are fol
 this shell. exit leaves it; the exit code is that of the last command that failed.`,
 			Examples: []string{"shell < commands.txt", "shell"},
 			Run: func(ctx context.Context, r *command.Run) error {
-				if code := command.Shell(ctx, r, All()); code != command.ExitOK {
+				if code := command.Shell(ctx, r); code != command.ExitOK {
 					return command.Exit(code)
 				}
 				return nil

@@ -6,14 +6,14 @@ import (
 	"morgana/cmd/mlvm/internal/command"
 )
 
-// All returns every verb, in the order of help.
-func All() []command.Verb {
+// All returns every verb that is about volumes and groups, and further ones, in the order of help.
+func All(further ...command.Verb) []command.Verb {
 	all := slices.Concat(
+		further,
 		general(),
 		completions(),
 		redoLogVerbs(),
 		volumeData(),
-		images(),
 		reports(),
 		displays(),
 		scans(),

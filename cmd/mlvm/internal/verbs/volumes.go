@@ -14,12 +14,12 @@ import (
 
 // volumeData are the verbs that deal with what is in volumes, and where. lvm2 leaves that to the kernel.
 func volumeData() []command.Verb {
-	return []command.Verb{nbdVerb(), cpVerb(), mapVerb(), dmtableVerb()}
+	return []command.Verb{cpVerb(), mapVerb(), dmtableVerb()}
 }
 
-// selected are volumes that a command line names.
-type selected struct {
-	group *lvm.Group
+// Selected are volumes that a command line names.
+type Selected struct {
+	Group *lvm.Group
 	names []string // of volumes; those of a whole group are its visible ones
 	whole bool     // the group was named
 }
@@ -44,8 +44,8 @@ func choose(operands []string) (groups []string, volumes map[string][]string) {
 	return groups, volumes
 }
 
-// pick opens the groups of a command line, or all there are, and finds the volumes.
-func pick(ctx context.Context, r *command.Run, write bool, operands []string) ([]selected, error) {
+// Pick opens the groups of a command line, or all there are, and finds the volumes.
+func Pick(ctx context.Context, r *command.Run, write bool, operands []string) ([]Selected, error) {
 	groups, volumes := choose(operands)
 	need := command.Need{Write: write, Groups: groups}
 	inv, err := r.Scan(ctx, need)
@@ -57,7 +57,7 @@ func pick(ctx context.Context, r *command.Run, write bool, operands []string) ([
 			groups = append(groups, f.Name)
 		}
 	}
-	var out []selected
+	var out []Selected
 	for _, name := range groups {
 		if _, err := r.Found(inv, name); err != nil {
 			return nil, err
@@ -72,7 +72,7 @@ func pick(ctx context.Context, r *command.Run, write bool, operands []string) ([
 		if err != nil {
 			return nil, err
 		}
-		s := selected{group: g, names: volumes[name], whole: len(volumes[name]) == 0}
+		s := Selected{Group: g, names: volumes[name], whole: len(volumes[name]) == 0}
 		if s.whole {
 			for lv := range g.VG().LVs() {
 				if lv.Visible() {
@@ -99,15 +99,15 @@ func disks(g *lvm.Group) map[metadata.UUID]block.Device {
 	return m
 }
 
-// openVolumes opens the chosen volumes. Of those that only came with their group, one that cannot be opened is left out
+// OpenVolumes opens the chosen volumes. Of those that only came with their group, one that cannot be opened is left out
 // with a warning; for writing, one that is for reading only is opened so.
-func openVolumes(r *command.Run, s selected, readOnly bool) ([]*lvm.LV, error) {
+func OpenVolumes(r *command.Run, s Selected, readOnly bool) ([]*lvm.LV, error) {
 	var out []*lvm.LV
 	for _, name := range s.names {
 		ro := readOnly || r.Test()
-		lv, err := lvm.OpenVolume(s.group.VG(), name, disks(s.group), ro)
+		lv, err := lvm.OpenVolume(s.Group.VG(), name, disks(s.Group), ro)
 		if s.whole && !ro && (errors.Is(err, metadata.ErrReadOnly) || errors.Is(err, metadata.ErrInUse)) {
-			lv, err = lvm.OpenVolume(s.group.VG(), name, disks(s.group), true)
+			lv, err = lvm.OpenVolume(s.Group.VG(), name, disks(s.Group), true)
 		}
 		switch {
 		case err == nil:

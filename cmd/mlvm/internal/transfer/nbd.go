@@ -1,4 +1,4 @@
-package verbs
+package transfer
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"morgana/block"
 	"morgana/cmd/mlvm/internal/args"
 	"morgana/cmd/mlvm/internal/command"
+	"morgana/cmd/mlvm/internal/verbs"
 	"morgana/lvm"
 	"morgana/lvm/metadata"
 	"morgana/nbd"
@@ -55,7 +56,7 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	if err != nil {
 		return err
 	}
-	picked, err := pick(ctx, r, !r.Has("readonly"), r.Operands)
+	picked, err := verbs.Pick(ctx, r, !r.Has("readonly"), r.Operands)
 	if err != nil {
 		return err
 	}
@@ -63,17 +64,17 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	var served []*lvm.LV
 	var groups []string
 	for _, s := range picked {
-		lvs, err := openVolumes(r, s, r.Has("readonly"))
+		lvs, err := verbs.OpenVolumes(r, s, r.Has("readonly"))
 		if err != nil {
 			return err
 		}
 		if len(lvs) == 0 {
-			return r.Failed("Volume group \"%s\" has no volume that can be served.", s.group.VG().Name())
+			return r.Failed("Volume group \"%s\" has no volume that can be served.", s.Group.VG().Name())
 		}
 		for _, lv := range lvs {
 			c.Exports = append(c.Exports, nbd.Export{Name: lv.Name(), Description: exportWords(lv), Device: lv, ReadOnly: lv.ReadOnly()})
 		}
-		served, groups = append(served, lvs...), append(groups, s.group.VG().Name())
+		served, groups = append(served, lvs...), append(groups, s.Group.VG().Name())
 	}
 	server, err := nbd.NewServer(c)
 	if err != nil {
@@ -81,7 +82,7 @@ func serveNBD(ctx context.Context, r *command.Run) error {
 	}
 	// The volumes need their group no more. What closing it writes is written now, under the lock for changes.
 	for _, s := range picked {
-		if err := s.group.Close(ctx); err != nil {
+		if err := s.Group.Close(ctx); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,62 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"morgana/tests/testbed"
+)
+
+// sumPrograms prints one checksum of all programs in a directory.
+const sumPrograms = `(cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)`
+
+// prepareDisk has stock lvm2 make the group and the volume, and copies a Debian into it. Then dom0's Linux lets go of
+// the disk.
+func (j *job) prepareDisk(ctx context.Context) error {
+	sum, err := j.h.Script(ctx, fmt.Sprintf(`set -e
+disk=%s vg=%s lv=%s
+sum() { %s; }
+vgcreate -qq --yes $vg $disk
+lvcreate -qq --yes -L %dM -n $lv $vg
+lvcreate -qq --yes -l 8 -n spare $vg
+dd if=%s of=/dev/$vg/$lv bs=1M conv=sparse,fsync status=none
+mkdir -p /tmp/root
+mount /dev/$vg/$lv /tmp/root
+sum /tmp/root/usr/sbin
+umount /tmp/root
+vgchange -qq -an $vg >/dev/null`, j.disk, group, volume, sumPrograms, testbed.GuestRootMiB, j.h.GuestRoot))
+	if err != nil {
+		return err
+	}
+	j.sums = strings.TrimSpace(sum)
+	j.screen.say("%d MiB, volume group %s, a Debian in volume %s", diskMiB, group, volume)
+	return nil
+}
+
+// verify looks at the disk with what everybody has.
+func (j *job) verify(ctx context.Context) error {
+	out, err := j.h.Script(ctx, fmt.Sprintf(`set -e
+vg=%s lv=%s
+vgck $vg
+lvs --noheadings $vg/%s >/dev/null
+vgchange -qq -ay $vg >/dev/null
+lvs --noheadings -o lv_name,lv_size $vg
+e2fsck -fn /dev/$vg/$lv >/tmp/fsck 2>&1 || { cat /tmp/fsck >&2; exit 1; }
+mount -o ro /dev/$vg/$lv /tmp/root
+sha256sum /tmp/root/srv/data | cut -d' ' -f1 >/tmp/sum
+umount /tmp/root
+vgchange -qq -an $vg >/dev/null
+echo "sum $(cat /tmp/sum)"`, group, volume, made))
+	if err != nil {
+		return err
+	}
+	volumes, sum, _ := strings.Cut(strings.TrimSpace(out), "sum ")
+	if sum != j.data {
+		return fmt.Errorf("the guest wrote data with checksum %s, on the disk are some with %s", j.data, sum)
+	}
+	j.verified("lvm2 reads the volume group: %s", strings.Join(strings.Fields(volumes), " "))
+	j.verified("e2fsck -fn finds nothing in the guest's root file system")
+	j.verified("what the guest read and wrote has dom0's checksums: %.16s…, %.16s…", j.sums, j.data)
+	return nil
+}

@@ -1,0 +1,207 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"morgana/tests/testbed"
+)
+
+// Options of the job.
+type Options struct {
+	Images   string    // directory of the images that make stubdoms makes
+	Programs string    // directory of the programs that make build makes
+	Words    io.Writer // how it goes
+	Linux    bool      // dom0's own Linux serves the volume, and C xenstored the store, for comparison
+}
+
+// Names of what the job makes.
+const (
+	group      = "vg0"
+	volume     = "web"
+	made       = "more" // while the guest runs
+	storageDom = "storage"
+	guestDom   = "web"
+	diskMiB    = 1024 // the disk that the storage domain gets
+)
+
+// A job is one run. What a step learns, the later ones use.
+type job struct {
+	Options
+	screen *screen
+	begun  time.Time
+
+	h       *testbed.Host
+	disk    string   // its device in dom0
+	undo    []func() // in reverse, at the end
+	storage *testbed.Domain
+	guest   *testbed.Domain
+	sums    string // SHA-256 of the programs in the volume, all together, as dom0 wrote them
+	data    string // SHA-256 of what the guest wrote, as it says
+	verdict []string
+	unwatch func() // ends the table
+}
+
+// Run does the whole job and prints what was verified on out.
+func Run(ctx context.Context, o Options, out io.Writer) (err error) {
+	j := &job{Options: o, screen: newScreen(o.Words), begun: time.Now()}
+	defer func() {
+		for i := len(j.undo) - 1; i >= 0; i-- {
+			j.undo[i]()
+		}
+		if j.h != nil {
+			err = errors.Join(err, j.h.Close())
+		}
+	}()
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"a Xen host", j.bringHost},
+		{"dom0's lvm2 prepares the disk", j.prepareDisk},
+		{"the storage domain opens it", j.startStorage},
+		{"a stock Linux guest boots from its volume", j.startGuest},
+		{"its volumes are managed meanwhile", j.manage},
+		{"the guest works, syncs, powers off", j.endGuest},
+		{"the storage domain gives the disk back", j.endStorage},
+		{"dom0's lvm2 and e2fsck look at it", j.verify},
+	}
+	for _, s := range steps {
+		j.screen.begin(s.name)
+		err = s.do(ctx)
+		j.screen.end(err)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.name, err)
+			break
+		}
+	}
+	if j.unwatch != nil {
+		j.unwatch()
+	}
+	j.screen.close()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "Verified")
+	for _, l := range j.verdict {
+		fmt.Fprintln(out, "  "+l)
+	}
+	fmt.Fprintf(out, "In all %.0f s.\n", time.Since(j.begun).Seconds())
+	return nil
+}
+
+// verified adds a line to the end's summary.
+func (j *job) verified(format string, args ...any) {
+	j.verdict = append(j.verdict, fmt.Sprintf(format, args...))
+}
+
+// bringHost finds this machine's Xen or boots a host in QEMU.
+func (j *job) bringHost(ctx context.Context) error {
+	o := testbed.Options{Progress: (*progress)(j), GuestRoot: true}
+	own := testbed.OwnHost()
+	var err error
+	if !own {
+		var dir string
+		if dir, err = os.MkdirTemp("", "morgana-disk"); err != nil {
+			return err
+		}
+		j.undo = append(j.undo, func() { os.RemoveAll(dir) })
+		file := filepath.Join(dir, "disk.img")
+		if err := sparse(file); err != nil {
+			return err
+		}
+		o.Disks = []string{file}
+		j.disk = "/dev/vdb" // after dom0's own
+		if !j.Linux {
+			if o.Share, err = os.MkdirTemp("", "morgana-share"); err != nil {
+				return err
+			}
+			j.undo = append(j.undo, func() { os.RemoveAll(o.Share) })
+			if o.Xenstored, err = j.xenstoreDomain(o.Share); err != nil {
+				return err
+			}
+		}
+		j.screen.say("booting one in QEMU")
+	}
+	if j.h, err = testbed.Start(ctx, o); err != nil {
+		return err
+	}
+	j.unwatch = j.watch(ctx)
+	if !own {
+		by := "a domain of ours"
+		if j.Linux {
+			by = "C xenstored"
+		}
+		j.screen.say("booted in QEMU in %.1f s, %s serves xenstore", j.h.BootTime.Seconds(), by)
+		return nil
+	}
+	j.screen.say("this machine's own")
+	file := filepath.Join(j.h.Share, "disk.img")
+	if err := sparse(file); err != nil {
+		return err
+	}
+	loop, err := j.h.Output(ctx, "losetup", "-f", "--show", file)
+	j.disk = strings.TrimSpace(loop)
+	j.undo = append(j.undo, func() { j.h.Output(context.WithoutCancel(ctx), "losetup", "-d", j.disk) })
+	return err
+}
+
+// xenstoreDomain puts into the share what starts the domain that serves xenstore, and returns its name in dom0.
+func (j *job) xenstoreDomain(share string) (string, error) {
+	for _, name := range []string{"xenstore.elf", "start-xenstore-domain"} {
+		b, err := os.ReadFile(filepath.Join(j.Images, name))
+		if err != nil {
+			return "", fmt.Errorf("%w; make stubdoms makes it", err)
+		}
+		if err := os.WriteFile(filepath.Join(share, name), b, 0o755); err != nil {
+			return "", err
+		}
+	}
+	const script = "#!/bin/sh\nKERNEL=/share/xenstore.elf /share/start-xenstore-domain \"$@\" && xl vcpu-pin Xenstore 0 1\n"
+	return "/share/start", os.WriteFile(filepath.Join(share, "start"), []byte(script), 0o755)
+}
+
+func sparse(file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(diskMiB<<20), f.Close())
+}
+
+// progress shows the words of what a step waits for.
+type progress job
+
+func (p *progress) Write(b []byte) (int, error) {
+	p.screen.say("%s", strings.TrimPrefix(strings.TrimSpace(string(b)), "testbed: "))
+	return len(b), nil
+}
+
+// watch keeps the table of the host's domains up to date until stop is called.
+func (j *job) watch(ctx context.Context) (stop func()) {
+	if !j.screen.live {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2 * time.Second):
+			}
+			if t, err := j.h.Output(ctx, "xl", "list"); err == nil {
+				j.screen.show(t)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}

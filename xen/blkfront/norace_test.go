@@ -1,0 +1,5 @@
+//go:build !race
+
+package blkfront
+
+const raced = false
