@@ -58,7 +58,7 @@ For completion of commands and paths: source <(xs completion bash).`,
 		HideVersion:            true,
 		UseShortOptionHandling: true,
 		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError: wrongly,
+		OnUsageError:           wrongly,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", EnvVars: []string{"XENSTORED_PATH"}, Usage: "the daemon's `SOCKET`, or /dev/xen/xenbus"},
 			jsonFlag,
