@@ -218,8 +218,10 @@ func (c *Client) reply(l *link, h xs.Header, payload []byte) error {
 		r = result{err: e, link: l.number}
 	}
 	delete(l.calls, h.Req)
+	unwanted := false // a watch that was dropped while its request waited for a connection
 	if k.watch != nil {
 		k.watch.set = r.err == nil
+		unwanted = k.watch.set && c.tokens[k.watch.token] != k.watch
 	}
 	gone := k.gone
 	if !gone && k.then == nil {
@@ -231,6 +233,8 @@ func (c *Client) reply(l *link, h xs.Header, payload []byte) error {
 		k.then(r)
 	case gone && k.abandoned != nil && r.err == nil:
 		k.abandoned(r)
+	case unwanted:
+		c.forget(&call{op: xs.Unwatch, payload: k.payload})
 	}
 	return nil
 }

@@ -24,6 +24,13 @@
 // event of every watched path comes at once, whether or not the node exists: so "read, then wait for an event, then
 // read again" never misses a change.
 //
+// # When the service dies
+//
+// A client made by Dial or NewClient is over then. One made by Open may fail or wait and connect again by itself, set its
+// watches again and say so (Event.Lost):
+//
+//	c, err := xenstore.Open(ctx, xenstore.Options{Lost: xenstore.Wait})
+//
 // # Trust
 //
 // The service is trusted with the contents but not with the form: a reply that is malformed, too long or answers

@@ -3,6 +3,7 @@ package xenstore_test
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"morgana/xen/sim"
 	"morgana/xenstore"
@@ -40,4 +41,36 @@ func Example() {
 	// /demo/state
 	// /demo/name
 	// xenstore read "/demo/none": no such node
+}
+
+// A client that outlives its service: here the service hangs up once, and the client connects again by itself.
+func ExampleOpen() {
+	host := sim.New(1)
+	defer host.Close()
+	var last io.Closer // the connection, for this example
+	dial := func(context.Context) (io.ReadWriteCloser, error) {
+		conn := host.Dom0().OpenStore()
+		last = conn
+		return conn, nil
+	}
+	ctx := context.Background()
+	store, err := xenstore.Open(ctx, xenstore.Options{Dial: dial, Lost: xenstore.Wait}) // elsewhere without Dial
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer store.Close()
+	watch, err := store.Watch(ctx, "/demo")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	e, _ := watch.Next(ctx)
+	fmt.Println(e.Path, e.Lost)
+	last.Close()
+	e, _ = watch.Next(ctx)
+	fmt.Println(e.Path, e.Lost) // what happened meanwhile is in this one: read again
+	// Output:
+	// /demo false
+	// /demo true
 }

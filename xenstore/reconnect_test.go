@@ -257,6 +257,27 @@ func TestReconnectSetsWatches(t *testing.T) {
 	}
 }
 
+// A path that was being added when its Watch was closed, and no connection was there, does not stay watched.
+func TestReconnectForgetsClosedWatches(t *testing.T) {
+	l := newLine(t)
+	c, conn := l.open(xenstore.Wait)
+	ctx := testContext(t)
+	w, err := c.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.setDown(errors.New("not now"))
+	conn.Close()
+	adding := started(func() error { return w.Add(ctx, "/a") })
+	time.Sleep(20 * time.Millisecond)
+	w.Close()
+	l.setDown(nil)
+	conn = l.next()
+	answer(t, conn, expect(t, conn, xs.Watch, "/a|1|"), "OK\x00")
+	answer(t, conn, expect(t, conn, xs.Unwatch, "/a|1|"), "OK\x00")
+	wait(t, adding)
+}
+
 // A transaction ends with its connection: its calls are EAGAIN, and Transact does it again. Only of a commit under way
 // nobody knows.
 func TestReconnectEndsTransactions(t *testing.T) {

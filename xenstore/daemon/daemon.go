@@ -171,7 +171,7 @@ func (d *Daemon) storage() (journal.Storage, error) {
 func (d *Daemon) coreConfig() server.Config {
 	return server.Config{
 		Limits: d.cfg.Limits, EventTimeout: d.cfg.EventTimeout.Milliseconds(), KeepOrphans: d.cfg.KeepOrphans, Host: (*host)(d),
-		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History, Stats: d.cfg.Stats, Words: d.cfg.Words,
+		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History, Words: d.cfg.Words, Stats: d.cfg.Stats,
 	}
 }
 
