@@ -220,14 +220,14 @@ func TestService(t *testing.T) {
 	g.write([]byte(" last"))
 	late.Destroy()
 	h.eventually("the guest's end", func() bool { _, ok := h.service.Find("renamed"); return !ok })
-	if got := h.log("renamed").text(); got != " three four five last" {
-		t.Errorf("the log: %q", got)
-	}
 	h.eventually("its memory's end", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.mem[late.ID()] == nil
 	})
+	if got := h.log("renamed").text(); got != " three four five last" {
+		t.Errorf("the log: %q", got)
+	}
 	if n := len(h.service.Consoles()); n != 1 {
 		t.Errorf("%d consoles are served", n)
 	}
