@@ -19,7 +19,9 @@ const consoleLogs = "/var/log/xen/console"
 // stockConsoled starts Xen's console daemon, oursConsoled ours, in place of the one that runs.
 const (
 	endConsoled = `for f in /run/xen/xenconsoled.pid /run/consoled.pid; do
-	[ -e $f ] && p=$(cat $f) && kill %s $p 2>/dev/null && while kill -0 $p 2>/dev/null; do sleep 0.02; done
+	[ -e $f ] || continue
+	p=$(cat $f); kill %s $p 2>/dev/null
+	for i in $(seq 250); do grep -qs '^State:.[^Z]' /proc/$p/status || break; sleep 0.02; done
 	rm -f $f
 done
 `
