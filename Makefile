@@ -65,6 +65,10 @@ test: setup stubdoms ## every test, those against real Xen too
 test-storedomain: setup stubdoms ## the xenstore domain on real Xen; not yet a part of make test, see docs/xenstore-domain.md
 	$(GO) test -tags storedomain -count=1 -v -timeout 25m -run TestXenstoreDomain ./tests/system
 
+.PHONY: test-consoles
+test-consoles: setup ## the console daemon on real Xen; not yet a part of make test, see docs/consoles.md
+	$(GO) test -tags consoles -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
+
 .PHONY: soak
 soak: setup ## half an hour of everything at once on real Xen, then long walks beside lvm2 (SOAK=$(SOAK))
 	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak' ./tests/system

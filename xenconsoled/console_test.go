@@ -50,18 +50,10 @@ func serve(t testing.TB, set func(*xenconsoled.Config)) *guest {
 	}
 	grant, err := dom.Share(0, 1, xen.ReadWrite)
 	must(err)
-	g := &guest{t: t, page: grant.Bytes(), served: make(chan error, 1)}
+	g := &guest{t: t, served: make(chan error, 1)}
 	g.event, err = dom.Listen(0)
 	must(err)
-	word := func(off int) *atomic.Uint32 {
-		w, err := ring.Word(g.page, off)
-		must(err)
-		return w
-	}
-	g.out, err = ring.NewProducer(g.page[console.Out:][:console.OutSize], word(console.OutProd), word(console.OutCons))
-	must(err)
-	g.in, err = ring.NewConsumer(g.page[console.In:][:console.InSize], word(console.InProd), word(console.InCons))
-	must(err)
+	g.attach(grant.Bytes())
 
 	mapping, err := h.Dom0().Map(dom.ID(), grant.Refs(), xen.ReadWrite)
 	must(err)
@@ -80,6 +72,25 @@ func serve(t testing.TB, set func(*xenconsoled.Config)) *guest {
 	go func() { g.served <- g.console.Run(ctx) }()
 	t.Cleanup(func() { g.end(context.Canceled) })
 	return g
+}
+
+// attach finds the rings in the console's page.
+func (g *guest) attach(page []byte) {
+	g.t.Helper()
+	g.page = page
+	word := func(off int) *atomic.Uint32 {
+		w, err := ring.Word(page, off)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		return w
+	}
+	var err1, err2 error
+	g.out, err1 = ring.NewProducer(page[console.Out:][:console.OutSize], word(console.OutProd), word(console.OutCons))
+	g.in, err2 = ring.NewConsumer(page[console.In:][:console.InSize], word(console.InProd), word(console.InCons))
+	if err := errors.Join(err1, err2); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 func (g *guest) end(cause error) {

@@ -156,3 +156,38 @@ func TestNoRoom(t *testing.T) {
 		}
 	}
 }
+
+// With oxenstored, which is Debian's: guests are found, served and let go.
+func TestOxenstored(t *testing.T) {
+	h := emptyHost(t)
+	d, err := h.peers.StartOCaml(h.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Kill)
+	h.dial()
+	h.ours("--log=guest")
+	for i := range 3 {
+		n := xen.DomID(5 + i)
+		name := fmt.Sprintf("g%d", i)
+		g := h.guest(n, name)
+		h.terminal(n, "")
+		h.say(g, []byte("login: "))
+		p := h.xenconsole(int(n))
+		p.sees("login: ")
+		p.types("root\n")
+		if err := g.Expect(within(t), "root\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.KillGuest(n); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the end of the stream's file", func() bool {
+			_, err := os.Stat(filepath.Join(h.runDir(), fmt.Sprintf("domain-%d", n)))
+			return os.IsNotExist(err)
+		})
+		if got := read(t, h.logFile(name)); string(got) != "login: " {
+			t.Errorf("the log: %q", got)
+		}
+	}
+}

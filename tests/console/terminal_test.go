@@ -121,6 +121,29 @@ func TestLastScreenAgain(t *testing.T) {
 	}
 }
 
+// The last screen is there for who opens the terminal in the moment after somebody else has closed it.
+func TestTerminalOpenedAgainAtOnce(t *testing.T) {
+	h := newHost(t)
+	h.ours()
+	g := h.guest(5, "one")
+	name := h.terminal(5, "")
+	h.say(g, []byte("login: "))
+	for i := range 200 {
+		f, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 7)
+		if n, err := io.ReadFull(f, got); err != nil || string(got) != "login: " {
+			t.Fatalf("the %dth time: %q, %v", i, got[:n], err)
+		}
+		f.Close()
+	}
+}
+
 // A terminal that nobody reads keeps the oldest and the newest bytes: with our daemon no less of either than with Xen's.
 func TestOverflowKeepsTheEnds(t *testing.T) {
 	both(t, []string{"--log=guest"}, func(t *testing.T, h *host, _ *daemon) {

@@ -32,6 +32,17 @@ type grant struct {
 
 // Share implements xen.Granter.
 func (d *Domain) Share(peer xen.DomID, pages int, access xen.Access) (xen.Grant, error) {
+	return d.share(peer, pages, access, firstRef)
+}
+
+// ShareConsole shares a domain's console page with who serves it, as the tool stack does: by the reserved reference
+// xen.GrantConsole. It fails with an error matching xen.ErrInUse where that is shared already.
+func (d *Domain) ShareConsole(peer xen.DomID) (xen.Grant, error) {
+	return d.share(peer, 1, xen.ReadWrite, xen.GrantConsole)
+}
+
+// share shares pages by any references from firstRef on, or a page by a reserved one.
+func (d *Domain) share(peer xen.DomID, pages int, access xen.Access, ref xen.GrantRef) (xen.Grant, error) {
 	object := fmt.Sprintf("%d pages with %s", pages, domainName(peer))
 	fail := func(err error) (xen.Grant, error) {
 		return nil, &xen.Error{Op: "share", Object: object, Err: err}
@@ -46,6 +57,12 @@ func (d *Domain) Share(peer xen.DomID, pages int, access xen.Access) (xen.Grant,
 	defer h.mu.Unlock()
 	if len(d.freeRefs)+h.limits.Grants-max(len(d.entries), firstRef) < pages {
 		return fail(xen.ErrNoGrants)
+	}
+	if len(d.entries) < firstRef {
+		d.entries = make([]entry, firstRef)
+	}
+	if ref < firstRef && d.entries[ref].used {
+		return fail(xen.ErrInUse)
 	}
 	if d.pages+pages > h.limits.Pages {
 		return fail(xen.ErrNoMemory)
@@ -63,7 +80,9 @@ func (d *Domain) Share(peer xen.DomID, pages int, access xen.Access) (xen.Grant,
 	}
 	g := &grant{d: d, refs: make([]xen.GrantRef, pages), view: v, bytes: v.bytes()}
 	for i := range g.refs {
-		g.refs[i] = d.newRefLocked()
+		if g.refs[i] = ref; ref >= firstRef {
+			g.refs[i] = d.newRefLocked()
+		}
 		d.entries[g.refs[i]] = entry{used: true, permit: true, peer: peer, readOnly: access == xen.ReadOnly, frame: frames[i]}
 	}
 	d.pages += pages
@@ -76,9 +95,6 @@ func (d *Domain) newRefLocked() xen.GrantRef {
 		r := d.freeRefs[n-1]
 		d.freeRefs = d.freeRefs[:n-1]
 		return r
-	}
-	if len(d.entries) < firstRef {
-		d.entries = make([]entry, firstRef)
 	}
 	d.entries = append(d.entries, entry{})
 	return xen.GrantRef(len(d.entries) - 1)
@@ -150,7 +166,9 @@ func (d *Domain) freeLocked(r xen.GrantRef) {
 		d.pages++
 		return
 	}
-	d.freeRefs = append(d.freeRefs, r)
+	if r >= firstRef {
+		d.freeRefs = append(d.freeRefs, r)
+	}
 }
 
 type mapping struct {

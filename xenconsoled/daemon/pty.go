@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,12 @@ type pty struct {
 	slave   *os.File // or nil
 	changed chan struct{}
 	reader  *xenconsoled.Reader
+	left    atomic.Bool // everybody who had it open has closed it since this was cleared
+
+	// As inotify tells, guarded by from.mu. Events that are alike and follow each other are told once, so these are
+	// mended where poll tells that nobody has the terminal open.
+	opens int // how many have it open
+	own   int // how many closings to come are our own
 }
 
 // newPTY makes a terminal. keep says that the guest waits for who reads it.
@@ -88,8 +95,9 @@ func (p *pty) setUp(fd int) error {
 	return slave.Close()
 }
 
+// openSlave opens it for reading, so that inotify tells its closing from those of others, who write.
 func (p *pty) openSlave() (*os.File, error) {
-	fd, err := unix.Open(p.name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(p.name, unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: p.name, Err: err}
 	}
@@ -131,25 +139,31 @@ func (p *pty) Run(ctx context.Context) {
 		}
 		if p.open() {
 			p.attached(ctx)
+			continue
 		}
+		p.from.mu.Lock()
+		p.opens = 0
+		p.from.mu.Unlock()
 	}
 }
 
 // attached serves whoever has the terminal open until nobody has.
 func (p *pty) attached(ctx context.Context) {
+	p.left.Store(false)
 	s := p.console.Stream()
 	if screen := s.Screen(screenLines, screenBytes); screen < p.reader.Position() && p.slave == nil {
 		p.reader.Seek(screen)
 	}
 	within, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var both sync.WaitGroup
-	both.Go(func() { p.show(within); cancel() })
-	both.Go(func() { p.typed(within); cancel() })
+	both.Go(func() { p.show(within) })
+	both.Go(func() { p.typed(within) }) // inotify tells when it ends: somebody else may have opened it already
 	for within.Err() == nil {
 		select {
 		case <-within.Done():
 		case <-p.changed:
-			if !p.open() {
+			if p.left.Load() || !p.open() {
 				cancel()
 			}
 		}
@@ -195,8 +209,14 @@ func (p *pty) typed(ctx context.Context) {
 
 // flush drops what was written and not read by anybody: who comes next is shown the last screen.
 func (p *pty) flush() {
+	p.from.mu.Lock()
+	p.own++
+	p.from.mu.Unlock()
 	slave, err := p.openSlave()
 	if err != nil {
+		p.from.mu.Lock()
+		p.own--
+		p.from.mu.Unlock()
 		return
 	}
 	_ = unix.IoctlSetInt(int(slave.Fd()), unix.TCFLSH, unix.TCIFLUSH)
@@ -280,6 +300,7 @@ func (v *ptys) run() error {
 			mask := binary.NativeEndian.Uint32(b[4:])
 			size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
 			if p := v.watches[watch]; p != nil {
+				p.toldLocked(mask)
 				p.poke()
 			}
 			if mask&unix.IN_Q_OVERFLOW != 0 {
@@ -290,6 +311,23 @@ func (v *ptys) run() error {
 			b = b[min(size, len(b)):]
 		}
 		v.mu.Unlock()
+	}
+}
+
+// toldLocked counts who has the terminal open.
+func (p *pty) toldLocked(mask uint32) {
+	if mask&unix.IN_OPEN != 0 {
+		p.opens++
+	}
+	if mask&unix.IN_CLOSE == 0 {
+		return
+	}
+	p.opens--
+	switch {
+	case p.own > 0 && mask&unix.IN_CLOSE_NOWRITE != 0:
+		p.own--
+	case p.opens <= 0:
+		p.left.Store(true)
 	}
 }
 
