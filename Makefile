@@ -93,6 +93,10 @@ bench-lvm: setup ## mlvm beside lvm2 at 1 to 10 000 logical volumes: time, CPU, 
 	@mkdir -p build/reports
 	REPORTS=$(CURDIR)/build/reports $(GO) test -count=1 -v -timeout 60m ./tests/lvm/bench -full
 
+.PHONY: bench-blk
+bench-blk: setup ## a guest's disk by Linux's backend, by ours as a process and by the storage domain, with fio; about ten minutes
+	$(GO) run ./tests/blkbench
+
 .PHONY: cover
 cover: ## test coverage of the quick tests
 	@mkdir -p build

@@ -1,76 +1,74 @@
 package xenstore
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"slices"
 	"sync"
 
 	"morgana/xen/wire/xs"
 )
 
-// listMax bounds a DIRECTORY reply. The protocol says 4096, but oxenstored sends large directories in one piece.
-const listMax = 1 << 20
-
-// Client is a connection to xenstore. Safe for concurrent use.
+// Client is a connection to xenstore, or one after the other. Safe for concurrent use.
 type Client struct {
 	Tree
-	conn io.ReadWriteCloser
-	one  bool // each request in a write of its own
+	dial Dialer // for the next connection; nil if there is none
+	lost Lost
 
-	wake chan struct{} // the writer has something to do; capacity 1
-	done chan struct{} // closed when the connection is over
-	wg   sync.WaitGroup
+	done   chan struct{} // closed when the client is over
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 
 	mu      sync.Mutex
-	err     error  // why the connection is over
-	out     []byte // requests to be written
-	ends    []int  // where each request in out ends, if one
-	nextReq uint32
-	calls   map[uint32]*call
+	err     error   // why the client is over
+	link    *link   // nil while there is no connection
+	links   uint64  // how many there were: the number of this one
+	waiting []*call // for a connection, in order
 	nextTok uint64
 	tokens  map[string]*watched
 	watches map[*Watch]struct{}
 }
 
+// call is a request under way.
 type call struct {
-	op    xs.Op
-	tx    uint32
-	reply chan result // capacity 1
+	op      xs.Op
+	tx      uint32
+	link    uint64 // of its transaction
+	payload []byte
+	reply   chan result // capacity 1
 	// abandoned, if set, undoes a reply for which nobody waits any more. gone says that nobody does.
-	abandoned func(reply []byte)
+	abandoned func(result)
 	gone      bool
+	sent      bool         // in part, maybe
+	watch     *watched     // that is set when it succeeds
+	then      func(result) // takes the reply in place of reply
 }
 
 type result struct {
 	payload []byte
 	err     error
+	link    uint64 // on which it came
 }
 
-// NewClient makes a client of a stream and owns it from then on. It starts the goroutines that read and write it;
-// Close ends them. Over a network connection or a Ring, requests that wait are written together; on anything else
-// each request is one Write, which /dev/xen/xenbus wants.
+// NewClient makes a client of a stream and owns it from then on; the client is over when the stream is. It starts the
+// goroutines that read and write it; Close ends them. Over a network connection or a Ring, requests that wait are written
+// together; on anything else each request is one Write, which /dev/xen/xenbus wants.
 func NewClient(conn io.ReadWriteCloser) *Client {
+	c := newClient()
+	c.attach(conn)
+	return c
+}
+
+func newClient() *Client {
 	c := &Client{
-		conn:    conn,
-		one:     true,
-		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
-		calls:   make(map[uint32]*call),
+		cancel:  func() {},
 		tokens:  make(map[string]*watched),
 		watches: make(map[*Watch]struct{}),
 	}
-	switch conn.(type) {
-	case net.Conn, *Ring:
-		c.one = false
-	}
 	c.Tree = Tree{c: c}
-	c.wg.Add(2)
-	go c.readLoop()
-	go c.writeLoop()
 	return c
 }
 
@@ -82,18 +80,18 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done is closed when the connection is over.
+// Done is closed when the client is over.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err says why the connection is over: nil as long as it is not, an error matching ErrClosed after Close or when
-// the service hung up, ErrProtocol after a malformed reply.
+// Err says why the client is over: nil as long as it is not, an error matching ErrClosed after Close or when the service
+// hung up and no other connection is wanted, ErrProtocol after a malformed reply.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// end ends the connection once, for the reason given, and returns the reason of the first time.
+// end ends the client once, for the reason given, and returns the reason of the first time.
 func (c *Client) end(reason error) error {
 	c.mu.Lock()
 	if c.err != nil {
@@ -101,155 +99,115 @@ func (c *Client) end(reason error) error {
 		return c.err
 	}
 	c.err = reason
-	for id, k := range c.calls {
-		delete(c.calls, id)
+	l := c.link
+	c.link = nil
+	if l != nil {
+		close(l.done)
+		for _, k := range l.calls {
+			if k.then == nil {
+				k.reply <- result{err: reason}
+			}
+		}
+		l.calls = nil
+	}
+	for _, k := range c.waiting {
 		k.reply <- result{err: reason}
 	}
+	c.waiting = nil
 	for w := range c.watches {
 		w.finish(reason)
 	}
 	close(c.done)
+	cancel := c.cancel
 	c.mu.Unlock()
-	c.conn.Close()
+	cancel()
+	if l != nil {
+		l.conn.Close()
+	}
 	return reason
 }
 
-// broken ends the connection because the service sent something malformed.
+// broken ends the client because the service sent something malformed.
 func (c *Client) broken(err error) error { return c.end(fmt.Errorf("%w: %w", ErrProtocol, err)) }
 
 // do sends a request and waits for its reply. If ctx ends first the reply is dropped when it comes, after a call
 // of abandoned with it.
-func (c *Client) do(ctx context.Context, op xs.Op, tx uint32, payload []byte, abandoned func([]byte)) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+func (c *Client) do(ctx context.Context, op xs.Op, tx uint32, payload []byte, abandoned func(result)) ([]byte, error) {
+	r := c.ask(ctx, &call{op: op, tx: tx, payload: payload, abandoned: abandoned})
+	return r.payload, r.err
+}
+
+// ask is do for a call that is made already.
+func (c *Client) ask(ctx context.Context, k *call) result {
+	if ctx.Err() != nil {
+		return result{err: context.Cause(ctx)}
 	}
-	k := &call{op: op, tx: tx, reply: make(chan result, 1), abandoned: abandoned}
-	if err := c.send(k, payload); err != nil {
-		return nil, err
+	k.reply = make(chan result, 1)
+	if err := c.send(k); err != nil {
+		return result{err: err}
 	}
 	select {
 	case r := <-k.reply:
-		return r.payload, r.err
+		return r
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
 	k.gone = true
+	c.waiting = slices.DeleteFunc(c.waiting, func(x *call) bool { return x == k })
 	c.mu.Unlock()
 	select {
 	case r := <-k.reply: // it came in the meantime
-		return r.payload, r.err
+		return r
 	default:
-		return nil, context.Cause(ctx)
+		return result{err: context.Cause(ctx)}
 	}
 }
 
 // forget sends a request whose reply does not matter.
-func (c *Client) forget(op xs.Op, tx uint32, payload []byte) {
-	_ = c.send(&call{op: op, tx: tx, reply: make(chan result, 1), gone: true}, payload)
+func (c *Client) forget(k *call) {
+	k.reply, k.gone = make(chan result, 1), true
+	_ = c.send(k)
 }
 
 // send queues a request.
-func (c *Client) send(k *call, payload []byte) error {
-	if len(payload) > xs.PayloadMax {
-		return fmt.Errorf("%w: request of %d bytes, at most %d allowed", ErrTooBig, len(payload), xs.PayloadMax)
+func (c *Client) send(k *call) error {
+	if n := len(k.payload); n > xs.PayloadMax {
+		return fmt.Errorf("%w: request of %d bytes, at most %d allowed", ErrTooBig, n, xs.PayloadMax)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	switch {
+	case c.err != nil:
 		return c.err
-	}
-	for c.nextReq++; ; c.nextReq++ {
-		if _, used := c.calls[c.nextReq]; !used && c.nextReq != 0 {
-			break
-		}
-	}
-	c.calls[c.nextReq] = k
-	c.out = xs.AppendMessage(c.out, xs.Header{Op: k.op, Req: c.nextReq, Tx: k.tx}, payload)
-	if c.one {
-		c.ends = append(c.ends, len(c.out))
-	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
+	case k.tx != 0 && k.link != c.links:
+		return ErrAgain // the transaction went with its connection
+	case c.link != nil:
+		c.link.queue(k)
+	case k.tx != 0:
+		return ErrAgain
+	case c.lost == Fail:
+		return ErrDown
+	case !k.gone:
+		c.waiting = append(c.waiting, k)
 	}
 	return nil
 }
 
-func (c *Client) writeLoop() {
-	defer c.wg.Done()
-	var (
-		buf  []byte
-		ends []int
-	)
-	for {
-		select {
-		case <-c.wake:
-		case <-c.done:
-			return
-		}
-		c.mu.Lock()
-		buf, c.out = c.out, buf[:0]
-		ends, c.ends = c.ends, ends[:0]
-		c.mu.Unlock()
-		if !c.one && len(buf) > 0 {
-			ends = append(ends[:0], len(buf))
-		}
-		start := 0
-		for _, end := range ends {
-			if _, err := c.conn.Write(buf[start:end]); err != nil {
-				c.end(fmt.Errorf("%w: write: %w", ErrClosed, err))
-				return
-			}
-			start = end
-		}
-	}
-}
-
-func (c *Client) readLoop() {
-	defer c.wg.Done()
-	r := bufio.NewReaderSize(c.conn, 2*(xs.HeaderSize+xs.PayloadMax))
-	for {
-		if err := c.readOne(r); err != nil {
-			c.end(err)
-			return
-		}
-	}
-}
-
-// readOne reads and handles one message. Its error is why the connection is over.
-func (c *Client) readOne(r io.Reader) error {
-	var hb [xs.HeaderSize]byte
-	if _, err := io.ReadFull(r, hb[:]); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("%w: it hung up within a message", ErrProtocol)
-		}
-		return fmt.Errorf("%w: read: %w", ErrClosed, err)
-	}
-	h, err := xs.ParseHeader(hb[:])
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	most := uint32(xs.PayloadMax)
-	if h.Op == xs.Directory {
-		most = listMax
-	}
-	if h.Len > most {
-		return fmt.Errorf("%w: %v reply of %d bytes, at most %d allowed", ErrProtocol, h.Op, h.Len, most)
-	}
-	payload := make([]byte, h.Len)
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return fmt.Errorf("%w: it hung up within a message: %w", ErrProtocol, err)
-	}
-	if h.Op == xs.WatchEvent {
-		return c.event(payload)
-	}
-	return c.reply(h, payload)
-}
-
-func (c *Client) reply(h xs.Header, payload []byte) error {
+// linkNumber counts connections.
+func (c *Client) linkNumber() uint64 {
 	c.mu.Lock()
-	k := c.calls[h.Req]
+	defer c.mu.Unlock()
+	return c.links
+}
+
+// reply hands out a reply.
+func (c *Client) reply(l *link, h xs.Header, payload []byte) error {
+	c.mu.Lock()
+	k := l.calls[h.Req]
 	switch {
+	case c.link != l: // it is over
+		c.mu.Unlock()
+		return ErrClosed
 	case k == nil:
 		c.mu.Unlock()
 		return fmt.Errorf("%w: %v reply to request %d, which is not under way", ErrProtocol, h.Op, h.Req)
@@ -257,23 +215,32 @@ func (c *Client) reply(h xs.Header, payload []byte) error {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: %v reply to a %v request", ErrProtocol, h.Op, k.op)
 	}
-	r := result{payload: payload}
+	r := result{payload: payload, link: l.number}
 	if h.Op == xs.ErrorReply {
 		e, err := xs.ParseError(payload)
 		if err != nil {
 			c.mu.Unlock()
 			return fmt.Errorf("%w: %w", ErrProtocol, err)
 		}
-		r = result{err: e}
+		r = result{err: e, link: l.number}
 	}
-	delete(c.calls, h.Req)
+	delete(l.calls, h.Req)
+	if k.watch != nil {
+		k.watch.set = r.err == nil
+	}
 	gone := k.gone
-	if !gone {
+	if !gone && k.then == nil {
 		k.reply <- r
 	}
 	c.mu.Unlock()
-	if gone && k.abandoned != nil && r.err == nil {
-		k.abandoned(payload)
+	switch {
+	case k.then != nil:
+		k.then(r)
+	case gone && k.abandoned != nil && r.err == nil:
+		k.abandoned(r)
 	}
 	return nil
 }
+
+// malformed reports whether an error is the service's fault, so that another connection would not help.
+func malformed(err error) bool { return errors.Is(err, ErrProtocol) }

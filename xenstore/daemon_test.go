@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"morgana/xenstore"
+	"morgana/xenstore/clienttest"
 )
 
 // With -tag xenstored the tests also want a real daemon: $XENSTORED_PATH, its socket or /dev/xen/xenbus.
@@ -16,7 +17,7 @@ func TestRealDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	operations(t, c)
+	clienttest.Operations(testContext(t), t, c)
 }
 
 // Real daemons listen with a backlog of 1.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -19,14 +20,21 @@ const (
 
 // Dial connects to this machine's xenstore: $XENSTORED_PATH if it is set, else the daemon's socket, else the
 // device, of the first that exists.
-func Dial(ctx context.Context) (*Client, error) {
+func Dial(ctx context.Context) (*Client, error) { return Open(ctx, Options{}) }
+
+// DialPath connects to a unix socket or a character device.
+func DialPath(ctx context.Context, path string) (*Client, error) {
+	return Open(ctx, Options{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) { return dialPath(ctx, path) }})
+}
+
+func dialAny(ctx context.Context) (io.ReadWriteCloser, error) {
 	if p := os.Getenv("XENSTORED_PATH"); p != "" {
-		return DialPath(ctx, p)
+		return dialPath(ctx, p)
 	}
-	c, err := DialPath(ctx, Socket)
+	c, err := dialPath(ctx, Socket)
 	// A socket that nobody listens on is a leftover of a daemon that moved elsewhere.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		c, err = DialPath(ctx, Device)
+		c, err = dialPath(ctx, Device)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fail("connect", "", fmt.Errorf("neither %s nor %s exists: is this a Xen domain, and does xenstored run? %w", Socket, Device, fs.ErrNotExist))
@@ -34,8 +42,7 @@ func Dial(ctx context.Context) (*Client, error) {
 	return c, err
 }
 
-// DialPath connects to a unix socket or a character device.
-func DialPath(ctx context.Context, path string) (*Client, error) {
+func dialPath(ctx context.Context, path string) (io.ReadWriteCloser, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, fail("connect", path, err)
@@ -46,13 +53,13 @@ func DialPath(ctx context.Context, path string) (*Client, error) {
 		if err != nil {
 			return nil, fail("connect", path, err)
 		}
-		return NewClient(f), nil
+		return f, nil
 	}
 	conn, err := dialSocket(ctx, path)
 	if err != nil {
 		return nil, fail("connect", path, err)
 	}
-	return NewClient(conn), nil
+	return conn, nil
 }
 
 // dialSocket connects to a unix socket. Real daemons listen with a backlog of 1, and a non-blocking connect, which

@@ -64,6 +64,13 @@ func (c *Client) Control(ctx context.Context, args ...string) (string, error) {
 // finds itself on a connection somebody used before it. Watches of this Client stay open but are silent.
 func (c *Client) ResetWatches(ctx context.Context) error {
 	_, err := c.do(ctx, xs.ResetWatches, 0, []byte{0}, nil)
+	if err == nil {
+		c.mu.Lock()
+		for _, p := range c.tokens {
+			p.set = false
+		}
+		c.mu.Unlock()
+	}
 	return fail("reset watches", "", err)
 }
 

@@ -25,6 +25,10 @@ var (
 var (
 	// ErrClosed says that the connection was closed, here or by the service.
 	ErrClosed = errors.New("xenstore connection is closed")
+	// ErrDown says that there is no connection now, and nothing was sent; see Options.Lost.
+	ErrDown = errors.New("no connection to xenstore now")
+	// ErrLost says that the connection was lost before the answer came: what was asked for may have been done or not.
+	ErrLost = errors.New("xenstore connection was lost, and with it the answer")
 	// ErrProtocol says that the service sent what no service sends. The connection is over.
 	ErrProtocol = errors.New("xenstore service broke the protocol")
 )

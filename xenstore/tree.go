@@ -11,8 +11,18 @@ import (
 // Tree is the operations that exist in a transaction and outside of one: Client and Tx embed it, and a function
 // that works in both takes a *Tree (&client.Tree or &tx.Tree). Safe for concurrent use.
 type Tree struct {
-	c  *Client
-	tx uint32
+	c    *Client
+	tx   uint32
+	link uint64 // of the transaction
+}
+
+func (t *Tree) do(ctx context.Context, op xs.Op, payload []byte) ([]byte, error) {
+	r := t.ask(ctx, op, payload)
+	return r.payload, r.err
+}
+
+func (t *Tree) ask(ctx context.Context, op xs.Op, payload []byte) result {
+	return t.c.ask(ctx, &call{op: op, tx: t.tx, link: t.link, payload: payload})
 }
 
 // Read returns the value of a node. Values are bytes; a string holds them all.
@@ -55,7 +65,7 @@ func (t *Tree) Write(ctx context.Context, path, value string) error {
 		return fail("write", path, err)
 	}
 	payload := xs.AppendWrite(make([]byte, 0, len(path)+1+len(value)), path, []byte(value))
-	_, err := t.c.do(ctx, xs.Write, t.tx, payload, nil)
+	_, err := t.do(ctx, xs.Write, payload)
 	return fail("write", path, err)
 }
 
@@ -81,22 +91,23 @@ func (t *Tree) listParts(ctx context.Context, path string) ([]string, error) {
 	var (
 		names []string
 		gen   string
+		link  uint64
 		off   int
 	)
 	for {
-		b, err := t.c.do(ctx, xs.DirectoryPart, t.tx, xs.AppendDirectoryPart(nil, path, off), nil)
-		if err != nil {
-			return nil, err
+		r := t.ask(ctx, xs.DirectoryPart, xs.AppendDirectoryPart(nil, path, off))
+		if r.err != nil {
+			return nil, r.err
 		}
-		p, err := xs.ParsePart(b)
+		p, err := xs.ParsePart(r.payload)
 		switch {
 		case err != nil:
 			return nil, t.c.broken(err)
-		case off > 0 && p.Generation != gen:
+		case off > 0 && (p.Generation != gen || r.link != link):
 			names, off = names[:0], 0
 			continue
 		}
-		gen = p.Generation
+		gen, link = p.Generation, r.link
 		names = append(names, p.Names...)
 		off += p.Size
 		if p.Last {
@@ -149,7 +160,7 @@ func (t *Tree) SetPerms(ctx context.Context, path string, perms ...xs.Perm) erro
 	if len(perms) == 0 {
 		return fail(op, path, ErrInvalid)
 	}
-	_, err := t.c.do(ctx, xs.SetPerms, t.tx, xs.AppendSetPerms(nil, path, perms), nil)
+	_, err := t.do(ctx, xs.SetPerms, xs.AppendSetPerms(nil, path, perms))
 	return fail(op, path, err)
 }
 
@@ -158,7 +169,7 @@ func (t *Tree) path(ctx context.Context, op xs.Op, path string) ([]byte, error) 
 	if err := xs.CheckPath(path); err != nil {
 		return nil, err
 	}
-	return t.c.do(ctx, op, t.tx, xs.AppendString(make([]byte, 0, len(path)+1), path), nil)
+	return t.do(ctx, op, xs.AppendString(make([]byte, 0, len(path)+1), path))
 }
 
 // Join joins components of a path with slashes.

@@ -17,20 +17,19 @@ type Tx struct {
 
 // Begin starts a transaction. End it with Commit or Abort.
 func (c *Client) Begin(ctx context.Context) (*Tx, error) {
-	abandoned := func(reply []byte) {
-		if id, err := xs.ParseTxID(reply); err == nil {
-			c.forget(xs.TransactionEnd, id, xs.AppendTransactionEnd(nil, false))
+	r := c.ask(ctx, &call{op: xs.TransactionStart, payload: []byte{0}, abandoned: func(r result) {
+		if id, err := xs.ParseTxID(r.payload); err == nil {
+			c.forget(&call{op: xs.TransactionEnd, tx: id, link: r.link, payload: xs.AppendTransactionEnd(nil, false)})
 		}
+	}})
+	if r.err != nil {
+		return nil, fail("begin transaction", "", r.err)
 	}
-	b, err := c.do(ctx, xs.TransactionStart, 0, []byte{0}, abandoned)
-	if err != nil {
-		return nil, fail("begin transaction", "", err)
-	}
-	id, err := xs.ParseTxID(b)
+	id, err := xs.ParseTxID(r.payload)
 	if err != nil {
 		return nil, fail("begin transaction", "", c.broken(err))
 	}
-	return &Tx{Tree{c: c, tx: id}}, nil
+	return &Tx{Tree{c: c, tx: id, link: r.link}}, nil
 }
 
 // Commit ends the transaction and puts its changes in. An error matching ErrAgain says that others changed what it
@@ -47,10 +46,13 @@ func (t *Tx) end(ctx context.Context, commit bool) error {
 	}
 	if ctx.Err() != nil {
 		// The service must hear of the end, or its quota of transactions fills up.
-		t.c.forget(xs.TransactionEnd, t.tx, xs.AppendTransactionEnd(nil, false))
+		t.c.forget(&call{op: xs.TransactionEnd, tx: t.tx, link: t.link, payload: xs.AppendTransactionEnd(nil, false)})
 		return fail(op, "", context.Cause(ctx))
 	}
-	_, err := t.c.do(ctx, xs.TransactionEnd, t.tx, xs.AppendTransactionEnd(nil, commit), nil)
+	_, err := t.do(ctx, xs.TransactionEnd, xs.AppendTransactionEnd(nil, commit))
+	if !commit && errors.Is(err, ErrAgain) { // it went with its connection
+		err = nil
+	}
 	return fail(op, "", err)
 }
 

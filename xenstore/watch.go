@@ -17,6 +17,9 @@ const pendingMax = 1 << 20
 type Event struct {
 	Path    string // the node that changed, relative if Watched is
 	Watched string // the path that was watched
+	// Lost marks the first event after the connection was lost: there may have been others, which nobody will tell of. See
+	// Open.
+	Lost bool
 }
 
 // Watch is any number of watched paths whose events come through one channel, in the order of the service. Safe
@@ -37,9 +40,12 @@ type Watch struct {
 
 // watched is one path of a Watch. Its token is its name on the wire.
 type watched struct {
-	w     *Watch
-	path  string
-	token string
+	w      *Watch
+	path   string
+	token  string
+	number uint64
+	set    bool // the service has it
+	lost   bool // its next event is the first one of another connection
 }
 
 // Watch watches paths, none or more; Add watches further ones. Each path gives one event at once. Close the Watch
@@ -89,17 +95,19 @@ func (w *Watch) Add(ctx context.Context, path string) error {
 		return fail("watch", path, err)
 	}
 	c.nextTok++
-	p := &watched{w: w, path: path, token: strconv.FormatUint(c.nextTok, 36)}
+	p := &watched{w: w, path: path, token: strconv.FormatUint(c.nextTok, 36), number: c.nextTok}
 	w.paths[path], c.tokens[p.token] = p, p
 	w.mu.Unlock()
 	c.mu.Unlock()
 
 	payload := xs.AppendWatch(nil, path, p.token)
-	_, err := c.do(ctx, xs.Watch, 0, payload, func([]byte) { c.forget(xs.Unwatch, 0, payload) })
-	if err != nil {
+	r := c.ask(ctx, &call{op: xs.Watch, payload: payload, watch: p, abandoned: func(result) {
+		c.forget(&call{op: xs.Unwatch, payload: payload})
+	}})
+	if r.err != nil {
 		w.drop(p)
 	}
-	return fail("watch", path, err)
+	return fail("watch", path, r.err)
 }
 
 // Remove stops watching a path. Events of it that are under way are dropped, none come after Remove returned but
@@ -176,7 +184,7 @@ func (w *Watch) Close() error {
 		close(w.stop)
 		w.finish(ErrClosed)
 		for _, p := range paths {
-			c.forget(xs.Unwatch, 0, xs.AppendWatch(nil, p.path, p.token))
+			c.forget(&call{op: xs.Unwatch, payload: xs.AppendWatch(nil, p.path, p.token)})
 		}
 	}
 	w.wg.Wait()
@@ -233,7 +241,7 @@ func (w *Watch) deliver() {
 }
 
 // event handles a WATCH_EVENT. One whose token is not known was under way when its watch was removed.
-func (c *Client) event(payload []byte) error {
+func (c *Client) event(l *link, payload []byte) error {
 	path, token, err := xs.ParseWatch(payload)
 	if err != nil {
 		return fmt.Errorf("%w: event: %w", ErrProtocol, err)
@@ -241,11 +249,12 @@ func (c *Client) event(payload []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.tokens[token]
-	if p == nil {
+	if p == nil || c.link != l {
 		return nil
 	}
 	p.w.mu.Lock()
-	p.w.queue = append(p.w.queue, Event{Path: path, Watched: p.path})
+	p.w.queue = append(p.w.queue, Event{Path: path, Watched: p.path, Lost: p.lost})
+	p.lost = false
 	n := len(p.w.queue)
 	p.w.mu.Unlock()
 	p.w.poke()

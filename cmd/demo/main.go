@@ -1,6 +1,7 @@
 // Command demo is what `make run` runs: on this machine's Xen, or on a Xen host that it boots in QEMU, two Go programs
 // run as domains of their own and do to each other what Xen's neighbours do: share memory by grants, wake each other by
-// events, meet in xenstore. It prints a table of what passed and how fast.
+// events, meet in xenstore. Then a stock Linux guest boots from a logical volume that the storage domain serves. It
+// prints tables of what passed and how fast.
 //
 //	demo [--images build/stubdoms]
 //
@@ -39,7 +40,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	s, err := run(ctx, filepath.Join(*images, "conformance.elf"))
+	s, err := run(ctx, *images)
 	if s != nil {
 		s.write(os.Stdout, terminal(os.Stdout))
 	}
@@ -57,8 +58,8 @@ func terminal(f *os.File) bool {
 // path is where the two domains meet in xenstore.
 const path = "/morgana/demo"
 
-// run starts the two domains and waits for what they found. Without a summary nothing can be shown.
-func run(ctx context.Context, image string) (_ *summary, err error) {
+// run boots a host if there is none, and shows everything on it. Without a summary nothing can be shown.
+func run(ctx context.Context, images string) (_ *summary, err error) {
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "demo: "+format+"\n", args...) }
 	start := time.Now()
 	if testbed.OwnHost() {
@@ -66,7 +67,20 @@ func run(ctx context.Context, image string) (_ *summary, err error) {
 	} else {
 		say("booting a Xen host in QEMU")
 	}
-	h, err := testbed.Start(ctx, testbed.Options{Progress: os.Stderr})
+	dir, err := os.MkdirTemp("", "demo")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	disk, err := storageDisk(dir)
+	if err != nil {
+		return nil, err
+	}
+	o := testbed.Options{Progress: os.Stderr, GuestRoot: true}
+	if !testbed.OwnHost() {
+		o.Disks = []string{disk}
+	}
+	h, err := testbed.Start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +88,35 @@ func run(ctx context.Context, image string) (_ *summary, err error) {
 	s := &summary{boot: h.BootTime}
 	if !h.Own {
 		say("its dom0 is up after %.1f s", h.BootTime.Seconds())
+		disk = "/dev/vdb"
+	} else {
+		out, err := h.Output(ctx, "losetup", "-f", "--show", disk)
+		if err != nil {
+			return nil, err
+		}
+		disk = strings.TrimSpace(out)
+		defer func() {
+			_, lerr := h.Output(context.WithoutCancel(ctx), "losetup", "-d", disk)
+			err = errors.Join(err, lerr)
+		}()
 	}
+	if err := s.conformance(ctx, h, filepath.Join(images, "conformance.elf"), say); err != nil {
+		if s.report == nil {
+			return nil, err
+		}
+		return s, err
+	}
+	s.storage, err = showStorage(ctx, h, filepath.Join(images, "storage.elf"), disk, say)
+	s.total = time.Since(start)
+	return s, err
+}
+
+// conformance starts the two domains of the suite and waits for what they found.
+func (s *summary) conformance(ctx context.Context, h *testbed.Host, image string, say func(string, ...any)) (err error) {
+	start := time.Now()
 	meet := fmt.Sprintf("xenstore-rm %[1]s 2>/dev/null; xenstore-write %[1]s '' && xenstore-chmod %[1]s b0", path)
 	if _, err := h.Script(ctx, meet); err != nil {
-		return nil, fmt.Errorf("make %s in xenstore: %w", path, err)
+		return fmt.Errorf("make %s in xenstore: %w", path, err)
 	}
 	defer func() {
 		_, rerr := h.Output(context.WithoutCancel(ctx), "xenstore-rm", path)
@@ -91,7 +130,7 @@ func run(ctx context.Context, image string) (_ *summary, err error) {
 		d.Kernel, d.MemoryMiB, d.Cmdline = image, 96, d.Cmdline+" --timeout=3m --path="+path // a busy machine is slow
 		domain, err := h.StartDomain(ctx, *d)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.domains = append(s.domains, domain)
 		say("domain %d is the %s, %d MiB, created in %.1f s", domain.ID, d.Name, d.MemoryMiB, domain.Created.Seconds())
@@ -108,13 +147,13 @@ func run(ctx context.Context, image string) (_ *summary, err error) {
 	s.report, s.ran, s.total = rep, time.Since(began), time.Since(start)
 	switch {
 	case rep == nil && err == nil:
-		return nil, fmt.Errorf("the initiator ended without a report; its console:\n%s", s.domains[1].Console)
+		return fmt.Errorf("the initiator ended without a report; its console:\n%s", s.domains[1].Console)
 	case rep == nil:
-		return nil, err
+		return err
 	case rep.Err() != nil:
-		return s, rep.Err()
+		return rep.Err()
 	}
-	return s, err
+	return err
 }
 
 // end waits for the two domains' ends.

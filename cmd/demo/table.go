@@ -20,6 +20,7 @@ type summary struct {
 	boot    time.Duration
 	ran     time.Duration // the suite, with the start of both programs
 	total   time.Duration
+	storage []step
 }
 
 const (
@@ -83,6 +84,7 @@ func (s *summary) write(w io.Writer, colour bool) {
 			fmt.Fprintf(w, "  %10s %-3s %s\n", number(f.Value), f.Unit, f.Name)
 		}
 	}
+	writeStorage(w, s.storage, paint)
 	if s.list != "" {
 		fmt.Fprintf(w, "\nxl list, meanwhile\n\n  %s\n", strings.ReplaceAll(strings.TrimSpace(s.list), "\n", "\n  "))
 	}

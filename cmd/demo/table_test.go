@@ -20,6 +20,7 @@ func TestTable(t *testing.T) {
 			{Case: "measure/events", Took: 1e9, Figures: []xentest.Figure{{Name: "event round trip", Value: 123.4, Unit: "µs"}}},
 		}},
 		domains: []*testbed.Domain{{ID: 7, Name: "responder", Created: 1234 * time.Millisecond}},
+		storage: []step{{"it powers off", "poweroff", 1500 * time.Millisecond}},
 		list:    "Name ID\nDomain-0 0\n", boot: 9 * time.Second, ran: 20 * time.Second, total: 31 * time.Second,
 	}
 	const want = `
@@ -35,6 +36,10 @@ What two domains do to each other
 How fast
 
          123 µs  event round trip
+
+A stock guest on a logical volume, with no Linux between it and the disk
+
+  pass  it powers off                                        poweroff                    1.5 s
 
 xl list, meanwhile
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"morgana/unikernel"
 	"morgana/xen"
@@ -69,6 +70,34 @@ func (m *machine) State(d xen.DomID) server.DomainState {
 
 // Dom0Port implements daemon.Machine.
 func (m *machine) Dom0Port() (xen.Port, error) { return m.dom0, nil }
+
+// stats adds the kernel's counters, and what Go's collector took, to CONTROL stats.
+func stats(b []byte) []byte {
+	c := unikernel.Counters()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	for _, v := range []struct {
+		name string
+		n    uint64
+	}{
+		{"hypercalls", c.Hypercalls},
+		{"interrupts", c.Interrupts},
+		{"notifications", c.Events},
+		{"system-calls", c.Syscalls},
+		{"thread-switches", c.Switches},
+		{"page-faults", c.Faults},
+		{"free-kib", c.FreePages * 4},
+		{"least-free-kib", c.MinFreePages * 4},
+		{"heap-kib", mem.HeapAlloc / 1024},
+		{"allocated-kib", mem.TotalAlloc / 1024},
+		{"collections", uint64(mem.NumGC)},
+		{"collector-paused-us", mem.PauseTotalNs / 1000},
+		{"uptime-ms", uint64(unikernel.Uptime().Milliseconds())},
+	} {
+		b = fmt.Appendf(b, "%s %d\n", v.name, v.n)
+	}
+	return b
+}
 
 // Close closes the devices.
 func (m *machine) Close() error { return errors.Join(m.maps.Close(), m.Channels.Close()) }

@@ -47,7 +47,7 @@ func serve(args []string) error {
 		return err
 	}
 	unikernel.SetLimits()
-	debug.SetGCPercent(60)
+	debug.SetGCPercent(200) // the limit above bounds it
 	if cfg.Storage, err = journal.NewArena(mem); err != nil {
 		return err
 	}
@@ -56,7 +56,8 @@ func serve(args []string) error {
 		return err
 	}
 	defer machine.Close()
-	cfg.Machine = machine
+	cfg.Machine, cfg.Wait = machine, machine.Wait
+	cfg.Stats = stats
 	cfg.Words = func(line string) { fmt.Fprintln(os.Stderr, "xenstore:", line) }
 	d, err := daemon.New(cfg)
 	if err != nil {

@@ -38,21 +38,26 @@ var sha = regexp.MustCompile(`blkcheck: sha256 ([0-9a-f]{64})`)
 func TestBlockFrontend(t *testing.T) {
 	h := host(t)
 	img := unikernel(t, h, blkcheck)
+	// Linux offers as many queues as dom0 has CPUs, which is one.
+	if _, err := h.Script(within(t, time.Minute), "echo 4 >/sys/module/xen_blkback/parameters/max_queues"); err != nil {
+		t.Fatal(err)
+	}
 	var figures strings.Builder
 	for _, c := range []struct {
 		name, disk, args string
 		sector           int
 		figures          bool
+		says             string
 	}{
 		{name: "linux", disk: "phy:LOOP,xvda,w", sector: 512, args: "--figures=1500", figures: true},
 		{name: "linux-one-page", disk: "phy:LOOP,xvda,w", sector: 512, args: "--order=-1 --segments=11 --steps=60"},
-		{name: "linux-4096", disk: "phy:LOOP,xvda,w", sector: 4096, args: "--order=4 --queues=4"},
+		{name: "linux-4096", disk: "phy:LOOP,xvda,w", sector: 4096, args: "--order=4 --queues=4", says: "4 rings of 512 requests"},
 		{name: "linux-read-only", disk: "phy:LOOP,xvda,r", sector: 512, args: "--read-only"},
-		{name: "qdisk", disk: "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=FILE", sector: 512, args: "--figures=500", figures: true},
+		{name: "qdisk", disk: "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=FILE", sector: 512, args: "--figures=150 --steps=60", figures: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ctx := within(t, 4*time.Minute)
-			k := disk(t, h, "blkfront-"+c.name, 24, c.sector)
+			ctx := within(t, 8*time.Minute)
+			k := disk(t, h, "blkfront-"+c.name, 12, c.sector)
 			spec := strings.NewReplacer("FILE", k.file, "LOOP", k.loop).Replace(c.disk)
 			d, err := h.StartDomain(ctx, testbed.DomainConfig{
 				Name: c.name, Kernel: img, MemoryMiB: 64, Disks: []string{spec}, Cmdline: c.args + " device/vbd/51712",
@@ -62,7 +67,7 @@ func TestBlockFrontend(t *testing.T) {
 			}
 			reason, err := d.Wait(ctx)
 			out := d.Console.String()
-			if err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") {
+			if err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") || !strings.Contains(out, c.says) {
 				t.Fatalf("ended with %q, %v:\n%s", reason, err, out)
 			}
 			m := sha.FindStringSubmatch(out)
@@ -81,7 +86,7 @@ func TestBlockFrontend(t *testing.T) {
 // TestBlockFrontendLives: a disk grows while it is used, and is detached.
 func TestBlockFrontendLives(t *testing.T) {
 	h := host(t)
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	k := disk(t, h, "blkfront-lives", 16, 512)
 	d, err := h.StartDomain(ctx, testbed.DomainConfig{
 		Name: "blkfront-lives", Kernel: unikernel(t, h, blkcheck), MemoryMiB: 64, Disks: []string{"phy:" + k.loop + ",xvda,w"},

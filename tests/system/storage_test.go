@@ -101,7 +101,7 @@ func (s *storage) says(d *testbed.Domain, wait time.Duration, re string) []strin
 // manage runs mlvm in dom0 on the storage domain's volumes.
 func (s *storage) manage(args ...string) string {
 	s.t.Helper()
-	return s.script(time.Minute, "%s --domain %s %s 2>&1", s.mlvm, s.dom.Name, strings.Join(args, " "))
+	return s.script(time.Minute, "(%s --domain %s %s) 2>&1", s.mlvm, s.dom.Name, strings.Join(args, " "))
 }
 
 // disk is a guest's disk on a volume.
@@ -144,6 +144,7 @@ func TestStorageDomain(t *testing.T) {
 		t.Fatalf("the guest said %d checksums\n%s", len(sums), web.Console)
 	}
 
+	t.Run("idle", s.idle)
 	t.Run("commands", s.commands)
 	t.Run("attach", s.attachDetach)
 	t.Run("grow", s.grow)
@@ -199,6 +200,29 @@ func (s *storage) inDom0(t *testing.T) {
 		s.script(time.Minute, "kill -9 %s; while kill -0 %s 2>/dev/null; do sleep 0.01; done", pid, pid)
 		pid = start()
 	})
+}
+
+// cpu is how many seconds of CPU the storage domain has used.
+func (s *storage) cpu() (seconds float64) {
+	s.t.Helper()
+	f := strings.Fields(s.script(time.Minute, "xl list %d | tail -n 1", s.dom.ID))
+	if _, err := fmt.Sscan(f[len(f)-1], &seconds); err != nil {
+		s.t.Fatal(err)
+	}
+	return seconds
+}
+
+// idle: a storage domain with nothing to do does nothing.
+func (s *storage) idle(t *testing.T) {
+	s = &storage{t, s.h, s.dom, s.elf, s.mlvm}
+	before, begun := s.cpu(), time.Now()
+	time.Sleep(10 * time.Second)
+	used, took := s.cpu()-before, time.Since(begun).Seconds()
+	t.Logf("the storage domain used %.1f s of CPU in %.1f s without work", used, took)
+	if used > took/10 {
+		t.Errorf("the storage domain used %.1f s of CPU in %.1f s without work", used, took)
+		t.Logf("%s\n%s", s.script(time.Minute, "xenstore-ls -f /local/domain/%d; xl vcpu-list; ps -eo pid,time,args --sort -time | head -5", s.dom.ID), s.dom.Console)
+	}
 }
 
 // commands are mlvm's, carried out by the domain.

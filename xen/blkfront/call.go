@@ -155,7 +155,7 @@ func (c *call) submit() (again <-chan struct{}) {
 		}
 		pages := 0
 		if op == blkif.Read || op == blkif.Write {
-			pages = int(min((p.n+xen.PageSize-1)/xen.PageSize, int64(c.q.shape.segments)))
+			pages = int(min((p.n+xen.PageSize-1)/xen.PageSize, int64(c.q.most)))
 		}
 		sl, alive, err := c.q.reserve(c, pages)
 		if err != nil {

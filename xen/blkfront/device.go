@@ -32,8 +32,11 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) { return d.buffer(Read, 
 // WriteAt implements block.Device.
 func (d *Disk) WriteAt(p []byte, off int64) (int, error) { return d.buffer(Write, p, off) }
 
-// Flush implements block.Device. Where the backend offers neither flush nor barrier it has no cache to flush.
-func (d *Disk) Flush() error { return d.single(Request{Op: Flush}) }
+// Flush implements block.Device. Calls at the same time share requests. Where the backend offers neither flush nor
+// barrier it has no cache to flush.
+func (d *Disk) Flush() error { return d.flushes.do(d.flush) }
+
+func (d *Disk) flush() error { return d.single(Request{Op: Flush}) }
 
 // Discard implements block.Discarder. Sectors of which only a part is in the range, or units of the backend's of which
 // only a part is, stay; where the backend offers no discard all do.

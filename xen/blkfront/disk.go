@@ -56,10 +56,11 @@ func (c *Config) fill() error {
 // Disk is a disk of another domain. It implements block.Device, Vectored, Discarder and Zeroer. Safe for concurrent
 // use.
 type Disk struct {
-	cfg    Config
-	handle uint16
-	ranges rangeLock
-	seq    atomic.Uint64 // of requests to the backend
+	cfg     Config
+	handle  uint16
+	ranges  rangeLock
+	flushes flushes
+	seq     atomic.Uint64 // of requests to the backend
 
 	sector     int // set before Open returns, and the same ever after
 	physical   int
@@ -236,7 +237,7 @@ func (d *Disk) Stats() Stats {
 	for _, q := range d.sess.queues {
 		st.Notifications += q.notified.Load()
 		st.Events += q.events.Load()
-		st.RingSlots, st.Segments = len(q.slots), q.shape.segments
+		st.RingSlots, st.Segments = len(q.slots), q.most
 		q.mu.Lock()
 		st.Pages += q.pool.total
 		q.mu.Unlock()

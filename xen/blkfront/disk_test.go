@@ -173,6 +173,14 @@ func TestReadOnlyAndResize(t *testing.T) {
 	d := p.open(Config{})
 	p.store["info"] = itoa(blkif.InfoReadOnly)
 	p.connect(d)
+	// As Linux's backend does, to which a flush is a write.
+	p.decide(func(c *conn, i int, r *blkif.Request) {
+		if r.Op == blkif.Flush {
+			c.put(i, blkif.Response{ID: r.ID, Op: r.Op, Status: blkif.Failed})
+			return
+		}
+		c.honest(i, r)
+	})
 	for what, err := range map[string]error{
 		"write": second(d.WriteAt(make([]byte, 1), 5)), "zeroes": d.WriteZeroes(0, 512), "discard": d.Discard(0, 512),
 	} {

@@ -37,7 +37,7 @@ type slot struct {
 // its answer and release), or sent.
 type queue struct {
 	s     *session
-	shape shape
+	most  int       // pages that one request moves
 	pages xen.Grant // of the ring
 	event xen.Event
 
@@ -54,12 +54,6 @@ type queue struct {
 	buf     [112]byte
 
 	notified, events atomic.Uint64
-}
-
-// shape is what the requests of a connection may be.
-type shape struct {
-	segments int // most of a request, and so pages
-	indirect bool
 }
 
 // newQueue makes a ring of 1<<order pages.

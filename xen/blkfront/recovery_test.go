@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -289,6 +291,55 @@ func TestRefused(t *testing.T) {
 	if _, err := d.ReadAt(make([]byte, 10), 0); !errors.Is(err, ErrIO) {
 		t.Error(err)
 	}
+}
+
+// Flushes at the same time share: one is under way, and one more serves all who came meanwhile.
+func TestFlushesShare(t *testing.T) {
+	p := newPeer(t, block.NewMem(1<<20, 512))
+	d := p.open(Config{})
+	c := p.connect(d)
+	p.mute()
+	var wg sync.WaitGroup
+	flush := func() {
+		if err := d.Flush(); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Go(flush)
+	first := p.wait(1)
+	for range 20 {
+		wg.Go(flush)
+	}
+	// All of them wait for one that begins when the first is answered.
+	for waits := 0; waits < 20; time.Sleep(time.Millisecond) {
+		waits = strings.Count(stacks(), "(*flushes).do(") - 1
+	}
+	c.put(0, blkif.Response{ID: first[0].ID, Op: blkif.Flush})
+	second := p.wait(2)
+	c.put(0, blkif.Response{ID: second[1].ID, Op: blkif.Flush})
+	wg.Wait()
+	p.decide(nil)
+	flush()
+	if n := len(p.wait(1)); n != 1 {
+		t.Errorf("%d requests for a flush alone", n)
+	}
+	// An error is everybody's.
+	p.mute()
+	for range 3 {
+		wg.Go(func() {
+			if err := d.Flush(); !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		})
+	}
+	p.wait(1)
+	d.Close()
+	wg.Wait()
+}
+
+func stacks() string {
+	b := make([]byte, 1<<20)
+	return string(b[:runtime.Stack(b, true)])
 }
 
 // Everything before a Flush that returned is on the disk whenever the power goes, also if the backend left meanwhile.

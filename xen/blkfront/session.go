@@ -56,15 +56,15 @@ func (s *session) nodes() map[string]string {
 // start begins to take answers. What the backend offers it may have told with its last state only.
 func (s *session) start(f blkif.Features) {
 	s.feat, s.started = f, true
-	shape := shape{segments: blkif.MaxSegments}
+	most := blkif.MaxSegments
 	if f.MaxIndirect > blkif.MaxSegments {
-		shape.segments = min(f.MaxIndirect, s.d.cfg.Segments)
+		most = min(f.MaxIndirect, s.d.cfg.Segments)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	for _, q := range s.queues {
-		q.shape = shape
-		q.pool.limit = max(s.d.cfg.Memory/xen.PageSize, shape.segments+1)
+		q.most = most
+		q.pool.limit = max(s.d.cfg.Memory/xen.PageSize, most+1)
 		s.wg.Go(func() {
 			if err := q.run(ctx); err != nil {
 				s.d.end(s.d.error("talk to the backend", -1, fmt.Errorf("%w: %w", ErrBackend, err)))
@@ -92,6 +92,8 @@ func (s *session) operation(r *Request) (blkif.Op, bool) {
 		return blkif.Discard, s.feat.Discard && !s.noDiscard.Load() && (s.feat.Secure || !r.Secure)
 	}
 	switch {
+	case s.d.readOnly.Load():
+		return blkif.Flush, false // nothing was written; Linux's backend takes a flush for a write, and fails it
 	case s.feat.Flush && !s.noFlush.Load():
 		return blkif.Flush, true
 	case s.feat.Barrier && !s.noBarrier.Load():

@@ -42,24 +42,6 @@ func (c *cursor) move(n int) {
 	}
 }
 
-// slice appends the n bytes of bufs at off to dst, without copying them.
-func slice(dst, bufs [][]byte, off, n int64) [][]byte {
-	for _, b := range bufs {
-		if off >= int64(len(b)) {
-			off -= int64(len(b))
-			continue
-		}
-		b = b[off:]
-		off = 0
-		if int64(len(b)) >= n {
-			return append(dst, b[:n])
-		}
-		dst = append(dst, b)
-		n -= int64(len(b))
-	}
-	return dst
-}
-
 func total(bufs [][]byte) (n int64) {
 	for _, b := range bufs {
 		n += int64(len(b))

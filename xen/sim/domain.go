@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 
 	"morgana/xen"
 	"morgana/xenstore"
@@ -101,7 +104,9 @@ func (d *Domain) destroyLocked() (was bool) {
 	for m := range d.maps {
 		m.unpinLocked()
 	}
-	for v := range d.views {
+	// A real death stops the domain at once. Here its goroutines go on meanwhile, so what is oldest goes first: a ring is
+	// mapped before the data that it speaks of, and nobody sees an answer in it whose data went elsewhere.
+	for _, v := range slices.SortedFunc(maps.Keys(d.views), func(a, b *view) int { return cmp.Compare(a.nr, b.nr) }) {
 		v.ghost()
 	}
 	if !h.defects[DeadPeerLingers] {

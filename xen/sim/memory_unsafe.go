@@ -16,6 +16,7 @@ type memory struct {
 	free   []uint32 // of these
 	refs   []int32  // users of each frame: its owner and each mapping
 	buried []*view  // closed views whose addresses are still reserved, oldest first
+	views  uint64   // made so far
 }
 
 // graveyard is how many closed views keep their addresses, so that a use after close faults.
@@ -76,6 +77,7 @@ func (m *memory) drop(f uint32, dirty bool) {
 type view struct {
 	base unsafe.Pointer
 	size uintptr
+	nr   uint64 // views are numbered as they are made
 }
 
 // mapFrames maps frames one after the other.
@@ -85,7 +87,8 @@ func (m *memory) mapFrames(frames []uint32, writable bool) (*view, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", xen.ErrNoMemory, err)
 	}
-	v := &view{base: base, size: size}
+	m.views++
+	v := &view{base: base, size: size, nr: m.views}
 	prot := unix.PROT_READ
 	if writable {
 		prot |= unix.PROT_WRITE

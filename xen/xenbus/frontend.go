@@ -18,7 +18,7 @@ type Frontend interface {
 	// called again after each Disconnect. After an error it is tried again, a little later each time.
 	Prepare(ctx context.Context, peer xen.DomID, back Nodes) (publish map[string]string, err error)
 	// Connect is called when the backend is Connected. State Connected is written after it. On error Disconnect is
-	// called, and another connection tried a little later. It may be called twice, if the states changed meanwhile.
+	// called, and another connection tried a little later. Disconnect is called too if the states changed meanwhile.
 	Connect(ctx context.Context, back Nodes) error
 	// Changed is called when the backend wrote Connected once more: read again what may have changed. It may be called
 	// without a change.
@@ -139,18 +139,25 @@ func (f *frontend) find(ctx context.Context) error {
 }
 
 func (f *frontend) look(ctx context.Context, t *xenstore.Tree) (v handshake.FrontView, err error) {
-	if v.Own, v.Exists, err = readState(ctx, t, f.path); err != nil {
-		return v, err
-	}
 	v.Peer = handshake.Closed
-	if f.back == "" {
-		return v, nil
+	var all together
+	all.do(func() (err error) {
+		v.Own, v.Exists, err = readState(ctx, t, f.path)
+		return err
+	})
+	there := false
+	if f.back != "" {
+		all.do(func() (err error) {
+			v.Peer, there, err = readState(ctx, t, f.back)
+			return err
+		})
+		all.do(func() (err error) {
+			v.Online, err = readOnline(ctx, t, f.back, true)
+			return err
+		})
 	}
-	var there bool
-	if v.Peer, there, err = readState(ctx, t, f.back); err != nil || !there {
-		return v, err
-	}
-	v.Online, err = readOnline(ctx, t, f.back, true)
+	err = all.wait()
+	v.Online = v.Online && there
 	return v, err
 }
 
@@ -180,7 +187,11 @@ func (f *frontend) step(ctx context.Context) (at time.Duration, err error) {
 		if err = f.drv.Connect(ctx, nodesOf(ctx, &f.store.Tree, f.back)); err != nil {
 			return f.broke(ctx, err)
 		}
-		err = f.write(ctx, v, nil, st.Writes())
+		if err = f.write(ctx, v, nil, st.Writes()); err != nil {
+			// The rings may have been used. If the backend left meanwhile, the next one is not to find them as they are.
+			f.disconnect()
+			f.core.Done(f.now(), handshake.Disconnect)
+		}
 	case handshake.Look:
 		f.wrote = false
 		f.drv.Changed(nodesOf(ctx, &f.store.Tree, f.back))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"morgana/xen/xenbus/handshake"
 	"morgana/xenstore"
@@ -78,16 +79,42 @@ func writeIf(ctx context.Context, do transact, dir string, same func(t *xenstore
 		if !ok {
 			return errChanged
 		}
+		var all together
 		for name, v := range nodes {
-			if err := tx.Write(ctx, xenstore.Join(dir, name), v); err != nil {
-				return err
-			}
+			all.do(func() error { return tx.Write(ctx, xenstore.Join(dir, name), v) })
 		}
-		if s == handshake.Unknown {
-			return nil
+		if s != handshake.Unknown {
+			all.do(func() error { return tx.Write(ctx, xenstore.Join(dir, "state"), s.Value()) })
 		}
-		return tx.Write(ctx, xenstore.Join(dir, "state"), s.Value())
+		return all.wait()
 	})
+}
+
+// together is requests that are under way at the same time: the way to xenstored and back takes far longer than a
+// request.
+type together struct {
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	errs []error
+}
+
+func (t *together) do(f func() error) {
+	t.wg.Go(func() {
+		if err := f(); err != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.errs = append(t.errs, err)
+		}
+	})
+}
+
+// wait waits for all and gives an error of one.
+func (t *together) wait() error {
+	t.wg.Wait()
+	if len(t.errs) > 0 {
+		return t.errs[0]
+	}
+	return nil
 }
 
 // exists reports whether a half is still there: the condition of what is written without a look at the states.

@@ -136,16 +136,23 @@ func (s *session) begin(ctx context.Context) error {
 
 // look sees how things are.
 func (s *session) look(ctx context.Context, t *xenstore.Tree) (v handshake.BackView, err error) {
-	if v.Own, v.Exists, err = readState(ctx, t, s.dev.Path); err != nil {
-		return v, err
-	}
-	if v.Online, err = readOnline(ctx, t, s.dev.Path, true); err != nil {
-		return v, err
-	}
 	v.Peer = handshake.Closed
+	var all together
+	all.do(func() (err error) {
+		v.Own, v.Exists, err = readState(ctx, t, s.dev.Path)
+		return err
+	})
+	all.do(func() (err error) {
+		v.Online, err = readOnline(ctx, t, s.dev.Path, true)
+		return err
+	})
 	if s.dev.Peer != "" {
-		v.Peer, _, err = readState(ctx, t, s.dev.Peer)
+		all.do(func() (err error) {
+			v.Peer, _, err = readState(ctx, t, s.dev.Peer)
+			return err
+		})
 	}
+	err = all.wait()
 	return v, err
 }
 

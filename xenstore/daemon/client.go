@@ -36,7 +36,7 @@ func (d *Daemon) accept() {
 func (d *Daemon) adopt(fd int, conn *server.Conn) error {
 	c := &client{fd: fd, conn: conn}
 	conn.Data = c
-	if err := d.add(fd, unix.EPOLLIN|unix.EPOLLRDHUP); err != nil {
+	if err := d.add(fd, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
 		d.core.Close(conn)
 		return err
 	}
@@ -55,19 +55,39 @@ func (d *Daemon) drop(c *client) {
 	d.endUpdateOf(c.conn)
 }
 
-func (d *Daemon) readClient(c *client) {
-	if len(c.rest) > 0 { // it has to wait
+// readClient reads once. Epoll tells of each arrival once (edge-triggered, which spares it to look again): what may be
+// left, in the socket or as its end, is read in the next round, when others have had their turn.
+func (d *Daemon) readClient(c *client, ended bool) {
+	if len(c.rest) > 0 { // it has to wait; interest has epoll tell again
 		return
 	}
 	n, e := read(c.fd, d.buf[:])
 	switch {
-	case e == unix.EAGAIN || e == unix.EINTR:
+	case e == unix.EAGAIN:
 		return
+	case e == unix.EINTR:
 	case e != 0 || n == 0:
 		d.drop(c)
 		return
+	default:
+		d.take(c, d.buf[:n])
 	}
-	d.take(c, d.buf[:n])
+	if e != 0 || n == len(d.buf) || ended {
+		d.unread = append(d.unread, c)
+	}
+}
+
+// readMore reads from the clients that may have more.
+func (d *Daemon) readMore() {
+	again := d.unread
+	d.unread = d.spareClients[:0]
+	for i, c := range again {
+		again[i] = nil
+		if d.clients[c.fd] == c {
+			d.readClient(c, true)
+		}
+	}
+	d.spareClients = again[:0]
 }
 
 // take lets the core handle what was received.
@@ -96,7 +116,7 @@ func (d *Daemon) resume(c *client) {
 
 // interest tells epoll what there is to wait for.
 func (d *Daemon) interest(c *client) {
-	ev := unix.EpollEvent{Fd: int32(c.fd), Events: unix.EPOLLRDHUP}
+	ev := unix.EpollEvent{Fd: int32(c.fd), Events: unix.EPOLLRDHUP | unix.EPOLLET}
 	if len(c.rest) == 0 {
 		ev.Events |= unix.EPOLLIN
 	}

@@ -39,6 +39,13 @@ type Config struct {
 	Handover bool
 	Args     []string
 	History  func(server.Commit) // may be nil; must not block
+	// Tune, if there is one, is told now and then how many nodes there are: to trade memory for time.
+	Tune func(nodes int)
+	// Wait waits for the machine's events, or until the timeout if it is not negative, in place of the daemon's own
+	// poll: for a program that has no socket and a better way to sleep. That the context ended is seen at the next event.
+	Wait func(timeout time.Duration) error
+	// Stats adds to what CONTROL stats answers: a name, a blank and a number a line. It may be nil.
+	Stats func(b []byte) []byte
 	// Words takes what there is to say, a line a call; Trace what the log shows, if it is on.
 	Words func(string)
 	Trace *Trace
@@ -46,22 +53,28 @@ type Config struct {
 
 // Daemon is a xenstore service. Its methods are for one goroutine; what Run calls is its own.
 type Daemon struct {
-	cfg       Config
-	core      *server.Core
-	journal   *journal.Journal
-	epoll     int
-	wake      int // eventfd: the context ended
-	listener  int
-	clients   map[int]*client
-	rings     map[xen.Port]*domainRing
-	active    []*domainRing
-	blocked   []*domainRing // have output that the domain has no room for
-	exception xen.Port
-	start     time.Time
-	update    *update
-	failure   error
-	buf       [64 << 10]byte
-	reqs      [xs.RingSize]byte
+	cfg          Config
+	core         *server.Core
+	journal      *journal.Journal
+	epoll        int
+	wake         int // eventfd: the context ended
+	listener     int
+	clients      map[int]*client
+	rings        map[xen.Port]*domainRing
+	active       []*domainRing
+	spareRings   []*domainRing // room for the next round's active
+	blocked      []*domainRing // have output that the domain has no room for
+	unread       []*client     // may have more to read
+	spareClients []*client     // room for the next unread
+	dom0         *domainRing   // nil while there is none
+	taken        []xen.Port    // to be unmasked
+	exception    xen.Port
+	start        time.Time
+	tuned        int64 // when to tune again
+	update       *update
+	failure      error
+	buf          [64 << 10]byte
+	reqs         [xs.RingSize]byte
 }
 
 // stateFile is where programs that follow each other leave their state, below RunDir.
@@ -156,7 +169,7 @@ func (d *Daemon) storage() (journal.Storage, error) {
 func (d *Daemon) coreConfig() server.Config {
 	return server.Config{
 		Limits: d.cfg.Limits, EventTimeout: d.cfg.EventTimeout.Milliseconds(), KeepOrphans: d.cfg.KeepOrphans, Host: (*host)(d),
-		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History,
+		Journal: d.cfg.Journal != "" || d.cfg.Storage != nil, History: d.cfg.History, Stats: d.cfg.Stats,
 	}
 }
 
@@ -216,7 +229,7 @@ func (d *Daemon) reattach(c *server.Conn, bind func() (xen.Port, error)) error {
 	if err != nil {
 		return fmt.Errorf("map its ring: %w", err)
 	}
-	r, err := newRing(c, page)
+	r, err := newRing(c, page, d.clock())
 	if err != nil {
 		return err
 	}
@@ -226,7 +239,7 @@ func (d *Daemon) reattach(c *server.Conn, bind func() (xen.Port, error)) error {
 		return fmt.Errorf("bind its event channel: %w", err)
 	}
 	c.SetPort(port)
-	d.rings[port] = r
+	d.attached(r, port)
 	r.advertise()
 	// What waits to be sent may have been sent in part, and what was taken not be published yet.
 	if d.cfg.Handover {
@@ -256,7 +269,9 @@ func (d *Daemon) restart() {
 	}
 }
 
-func (d *Daemon) now() int64 { return time.Since(d.start).Milliseconds() }
+func (d *Daemon) now() int64 { return d.clock().Milliseconds() }
+
+func (d *Daemon) clock() time.Duration { return time.Since(d.start) }
 
 func (d *Daemon) add(fd int, events uint32) error {
 	err := unix.EpollCtl(d.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
@@ -294,11 +309,22 @@ func (d *Daemon) Run(ctx context.Context) error {
 		if d.failure != nil {
 			break
 		}
+		if d.cfg.Wait != nil {
+			if err := d.cfg.Wait(time.Duration(d.timeout()) * time.Millisecond); err != nil {
+				return fmt.Errorf("xenstored: event channels: %w", err)
+			}
+			d.core.SetNow(d.now())
+			d.takeEvents()
+			d.readRings()
+			continue
+		}
 		n, err := d.wait(events, d.timeout())
 		if err != nil {
 			return err
 		}
 		d.core.SetNow(d.now())
+		d.tune()
+		d.readMore()
 		for _, ev := range events[:n] {
 			d.event(int(ev.Fd), ev.Events)
 		}
@@ -314,9 +340,20 @@ func (d *Daemon) fail(err error) {
 	}
 }
 
-// wait waits for events; first without telling the scheduler, because on a busy host there are some.
+// soon is how long, in milliseconds, the next request is awaited without telling Go's scheduler, which costs more than a
+// request: clients that ask one thing after the other come back within microseconds.
+const soon = 1
+
+// wait waits for events, timeout in milliseconds; -1 for ever.
 func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
-	if n, e := pollNow(d.epoll, events); e != 0 || n > 0 || timeout == 0 {
+	first := soon
+	switch {
+	case timeout >= 0 && timeout < soon:
+		first = timeout
+	case d.cfg.History != nil || d.journal != nil && d.journal.Busy():
+		first = 0 // others have work to do, maybe on this processor
+	}
+	if n, e := poll(d.epoll, events, first); e != 0 || n > 0 || timeout == first {
 		if e != 0 && e != unix.EINTR {
 			return 0, os.NewSyscallError("epoll_wait", e)
 		}
@@ -331,11 +368,22 @@ func (d *Daemon) wait(events []unix.EpollEvent, timeout int) (int, error) {
 
 func (d *Daemon) timeout() int {
 	next := d.core.Tick()
-	if len(d.active) > 0 {
-		for _, r := range d.active {
-			if d.core.CanRead(r.conn) {
-				return 0
-			}
+	if len(d.unread) > 0 {
+		return 0
+	}
+	for _, r := range d.active {
+		if !d.core.CanRead(r.conn) {
+			continue
+		}
+		if r.dom == 0 {
+			return 0
+		}
+		wait := r.share.wait(d.clock())
+		if wait == 0 {
+			return 0
+		}
+		if ms := int64((wait + time.Millisecond - 1) / time.Millisecond); next < 0 || ms < next {
+			next = ms
 		}
 	}
 	if d.update != nil && d.update.started && (next < 0 || next > 100) {
@@ -357,35 +405,9 @@ func (d *Daemon) event(fd int, events uint32) {
 				d.flushClient(c)
 			}
 			if events&^unix.EPOLLOUT != 0 && d.clients[fd] == c {
-				d.readClient(c)
+				d.readClient(c, events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 			}
 		}
-	}
-}
-
-// takeEvents takes the notifications of domains and of Xen.
-func (d *Daemon) takeEvents() {
-	for range 1024 { // enough for one round: others want their turn
-		p, ok, err := d.cfg.Machine.Take()
-		if err != nil {
-			d.fail(fmt.Errorf("xenstored: event channels: %w", err))
-			return
-		}
-		if !ok {
-			return
-		}
-		if p == d.exception {
-			d.core.CheckDomains()
-		} else if r := d.rings[p]; r != nil {
-			d.activate(r)
-		}
-	}
-}
-
-func (d *Daemon) activate(r *domainRing) {
-	if !r.active {
-		r.active = true
-		d.active = append(d.active, r)
 	}
 }
 
@@ -441,70 +463,15 @@ func (d *Daemon) keep() {
 	}
 }
 
-// readRings reads each ring that may have something, at most one ring full in a round.
-func (d *Daemon) readRings() {
-	active := d.active
-	d.active = d.active[:0]
-	for _, r := range active {
-		r.active = false
-		if r.conn.Closed() || r.conn.Ignored() || r.conn.Data != r {
-			continue
-		}
-		if r.connection.Load() == 1 {
-			d.reconnect(r)
-		}
-		b, err := r.peek(&d.reqs)
-		if err != nil {
-			d.core.Fail(r.conn, xs.RingErrorIndex)
-			continue
-		}
-		if len(b) == 0 {
-			d.flushLater(r)
-			continue
-		}
-		if n := d.core.Input(r.conn, b); n > 0 && !r.conn.Closed() && !r.conn.Ignored() {
-			r.taken(n)
-		}
-		if !r.conn.Closed() && !r.conn.Ignored() {
-			r.active = true
-			d.active = append(d.active, r) // there may be more
-		}
+// tune tells the program now and then how large the store is.
+func (d *Daemon) tune() {
+	if now := d.now(); d.cfg.Tune != nil && now >= d.tuned {
+		d.tuned = now + tuneEvery
+		d.cfg.Tune(d.core.Nodes())
 	}
 }
 
-// flushLater has a domain's output looked at: an event may say that it made room.
-func (d *Daemon) flushLater(r *domainRing) {
-	if len(r.conn.Output()) > 0 || r.publish {
-		d.blocked = append(d.blocked, r)
-	}
-}
-
-// flushRing lets a domain see what was done for it.
-func (d *Daemon) flushRing(r *domainRing) {
-	if r.conn.Closed() || r.conn.Ignored() || r.conn.Data != r {
-		return
-	}
-	r.published()
-	for {
-		b := r.conn.Output()
-		if len(b) == 0 {
-			break
-		}
-		n, err := r.put(b)
-		if err != nil {
-			d.core.Fail(r.conn, xs.RingErrorIndex)
-			return
-		}
-		if n == 0 {
-			break
-		}
-		d.core.Sent(r.conn, n)
-	}
-	if r.notify {
-		r.notify = false
-		_ = d.cfg.Machine.Notify(r.conn.Port())
-	}
-}
+const tuneEvery = 1000 // milliseconds
 
 // listen makes the socket.
 func (d *Daemon) listen() error {

@@ -21,7 +21,7 @@ func (h *host) Connect(c *server.Conn, port xen.Port) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", xs.EINVAL, err)
 	}
-	r, err := newRing(c, page)
+	r, err := newRing(c, page, (*Daemon)(h).clock())
 	if err == nil {
 		err = h.bind(r, port)
 	}
@@ -48,7 +48,7 @@ func (h *host) bind(r *domainRing, remote xen.Port) error {
 		return err
 	}
 	r.conn.SetPort(port)
-	h.rings[port] = r
+	(*Daemon)(h).attached(r, port)
 	return nil
 }
 
@@ -92,6 +92,9 @@ func (h *host) Disconnect(c *server.Conn) {
 	h.unbind(c)
 	if r, ok := c.Data.(*domainRing); ok {
 		_ = h.cfg.Machine.Unmap(r.dom, r.page)
+		if h.dom0 == r {
+			h.dom0 = nil
+		}
 	}
 	c.Data = nil
 }

@@ -21,8 +21,10 @@ type Machine interface {
 type Events interface {
 	// FD is readable while a port is pending. It stays the same, and may be handed to another program.
 	FD() int
-	// Take returns a port that was notified, false if there is none.
+	// Take returns a port that was notified, false if there is none. It is not notified again until Unmask.
 	Take() (xen.Port, bool, error)
+	// Unmask lets ports be notified again; what came for them meanwhile comes now.
+	Unmask(ports []xen.Port) error
 	Notify(p xen.Port) error
 	// Bind connects to a port that a domain made for us.
 	Bind(d xen.DomID, remote xen.Port) (xen.Port, error)

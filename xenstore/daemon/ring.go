@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"morgana/xen"
 	"morgana/xen/ring"
@@ -21,13 +22,15 @@ type domainRing struct {
 	active  bool // in Daemon.active: there may be something to read
 	publish bool // conn.LastConsumed is to be written to the page
 	notify  bool // the domain is to be told
+	masked  bool // its port: the domain has to wait for its share
+	share   share
 
 	reqCons, reqProd, rspCons, rspProd, features, connection, fault *atomic.Uint32
 }
 
-func newRing(c *server.Conn, page []byte) (*domainRing, error) {
+func newRing(c *server.Conn, page []byte, now time.Duration) (*domainRing, error) {
 	d, _ := c.Domain()
-	r := &domainRing{dom: d, conn: c, page: page}
+	r := &domainRing{dom: d, conn: c, page: page, share: newShare(now)}
 	for off, w := range map[int]**atomic.Uint32{
 		xs.RingReqCons: &r.reqCons, xs.RingReqProd: &r.reqProd, xs.RingRspCons: &r.rspCons, xs.RingRspProd: &r.rspProd,
 		xs.RingFeatures: &r.features, xs.RingConn: &r.connection, xs.RingError: &r.fault,

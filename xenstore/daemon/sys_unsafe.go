@@ -18,8 +18,8 @@ func write(fd int, b []byte) (int, unix.Errno) {
 	return int(n), e
 }
 
-// pollNow is epoll_wait that does not wait.
-func pollNow(fd int, events []unix.EpollEvent) (int, unix.Errno) {
-	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+// poll is epoll_wait for at most so many milliseconds, which must be few: the scheduler is not told.
+func poll(fd int, events []unix.EpollEvent, timeout int) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout), 0, 0)
 	return int(n), e
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -193,14 +194,21 @@ func (j *Journal) Append(records []byte) error {
 	return nil
 }
 
-// Full reports that Next is due: half of the log is used, and no snapshot is being written.
+// Full reports that Next is due: three quarters of the log are used, and no snapshot is being written.
 func (j *Journal) Full() bool {
-	if j.off < j.size/2 {
+	if j.off < j.size/4*3 {
 		return false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return !j.busy
+}
+
+// Busy reports that a snapshot is being written.
+func (j *Journal) Busy() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.busy
 }
 
 // Next begins a new log and, in a goroutine, a snapshot of the present state. If one is still being written it waits for
@@ -255,7 +263,7 @@ func (j *Journal) snapshot(n uint64, head []byte, more Pieces) (int, error) {
 		written += m
 		return err
 	}
-	piece, buf := head, []byte(nil)
+	piece, buf, next := head, []byte(nil), []byte(nil)
 	for going := true; ; {
 		if len(piece) > 0 {
 			buf = appendFrame(buf[:0], n, piece)
@@ -269,7 +277,9 @@ func (j *Journal) snapshot(n uint64, head []byte, more Pieces) (int, error) {
 		if !going {
 			break
 		}
-		piece, going = more(piece[:0:0])
+		runtime.Gosched() // whoever appends is in more of a hurry
+		piece, going = more(next[:0])
+		next = piece
 	}
 	if err := put(appendFrame(nil, n, nil)); err != nil {
 		return written, err

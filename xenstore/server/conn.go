@@ -155,6 +155,7 @@ func (c *Core) reset(conn *Conn) {
 	conn.watches = nil
 	for id, t := range conn.txs {
 		c.endTx(conn, id, t)
+		c.store.End(t.Tx)
 	}
 	c.logReset(conn)
 }
@@ -246,6 +247,19 @@ func (c *Core) Input(conn *Conn, b []byte) int {
 		}
 	}
 	return taken
+}
+
+// Lacks is how many of the bytes b that a connection received belong to the request that is next; all, if it is not whole.
+func (c *Core) Lacks(conn *Conn, b []byte) int {
+	var head [xs.HeaderSize]byte
+	if n := copy(head[:], conn.in); n+copy(head[n:], b) < len(head) {
+		return len(b)
+	}
+	h, err := xs.ParseHeader(head[:])
+	if err != nil || h.Len > xs.PayloadMax {
+		return len(b)
+	}
+	return min(max(xs.HeaderSize+int(h.Len)-len(conn.in), 0), len(b))
 }
 
 // fill appends to an incomplete request what it lacks, at most; it returns how many bytes that was.

@@ -138,10 +138,6 @@ func (c *Core) quota(args []string, of []quota) answer {
 func (c *Core) statsText() string {
 	var b strings.Builder
 	s := &c.stats
-	nodes := 0
-	for d := range c.domains {
-		nodes += c.store.Usage(d).Nodes
-	}
 	watches := 0
 	for _, conn := range c.conns {
 		watches += len(conn.watches)
@@ -160,7 +156,7 @@ func (c *Core) statsText() string {
 		{"penalties", s.Penalties},
 		{"connections", uint64(len(c.conns))},
 		{"domains", uint64(len(c.domains))},
-		{"nodes", uint64(nodes)},
+		{"nodes", uint64(c.store.Nodes())},
 		{"watches", uint64(watches)},
 		{"transactions", uint64(c.open)},
 	} {
@@ -170,6 +166,9 @@ func (c *Core) statsText() string {
 		if n > 0 {
 			fmt.Fprintf(&b, "op-%s %d\n", strings.ToLower(xs.Op(op).String()), n)
 		}
+	}
+	if c.cfg.Stats != nil {
+		b.Write(c.cfg.Stats(nil))
 	}
 	return b.String()
 }

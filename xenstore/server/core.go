@@ -59,6 +59,8 @@ type Config struct {
 	Host        Host
 	Journal     bool         // keep records of what changes for TakeLog
 	History     func(Commit) // may be nil; must not block
+	// Stats adds to what CONTROL stats answers: a name, a blank and a number a line. It may be nil.
+	Stats func(b []byte) []byte
 }
 
 // EventTimeout is xenstored's, in milliseconds.
@@ -75,6 +77,7 @@ type Core struct {
 	watches trie
 	special map[string]*store.Perms
 	now     int64 // milliseconds, of whatever clock
+	due     int64 // when Tick has something to do; 0 for never
 	open    int   // transactions
 	credit  pool
 	stats   Stats
@@ -112,6 +115,9 @@ func newCore(cfg Config) *Core {
 
 // Root is the tree as it is now: a value that anybody may read at any time.
 func (c *Core) Root() *store.Node { return c.store.Root() }
+
+// Nodes is how many nodes there are.
+func (c *Core) Nodes() int { return c.store.Nodes() }
 
 // Limits are the limits as they are now.
 func (c *Core) Limits() store.Limits { return c.store.Limits }

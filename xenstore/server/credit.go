@@ -33,6 +33,7 @@ func (p *pool) charge(c *Core, d *domain) {
 	d.credit -= creditUnit
 	if d.credit < 0 {
 		c.stats.Penalties++
+		c.dueAt(c.now + p.wake(c, d))
 	}
 }
 
@@ -45,29 +46,35 @@ func (p *pool) wake(c *Core, d *domain) int64 {
 	return (-d.credit*max(p.domains, 1) + creditRate - 1) / creditRate
 }
 
-// Tick drops events that waited too long, and returns in how many milliseconds to call again, -1 for not.
-func (c *Core) Tick() int64 {
-	next := int64(-1)
-	sooner := func(in int64) {
-		if next < 0 || in < next {
-			next = in
-		}
+// dueAt says that Tick has something to do then; 0 for nothing.
+func (c *Core) dueAt(at int64) {
+	if at != 0 && (c.due == 0 || at < c.due) {
+		c.due = at
 	}
-	for _, conn := range c.conns {
-		d := conn.guest()
-		if d == nil {
-			continue
-		}
-		at, dropped := conn.out.expire(conn, c.now)
-		c.stats.Dropped += uint64(dropped)
-		if at > 0 {
-			sooner(max(at-c.now, 1))
-		}
-		if d.credit < 0 {
-			if in := c.credit.wake(c, d); in > 0 {
-				sooner(in)
+}
+
+// Tick drops events that waited too long, and returns in how many milliseconds to call again, -1 for not. Most calls have
+// nothing to do, and look at no connection.
+func (c *Core) Tick() int64 {
+	if c.due != 0 && c.now >= c.due {
+		c.due = 0
+		for _, conn := range c.conns {
+			d := conn.guest()
+			if d == nil {
+				continue
+			}
+			at, dropped := conn.out.expire(conn, c.now)
+			c.stats.Dropped += uint64(dropped)
+			c.dueAt(at)
+			if d.credit < 0 {
+				if in := c.credit.wake(c, d); in > 0 {
+					c.dueAt(c.now + in)
+				}
 			}
 		}
 	}
-	return next
+	if c.due == 0 {
+		return -1
+	}
+	return max(c.due-c.now, 1)
 }

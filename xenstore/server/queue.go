@@ -12,12 +12,13 @@ type queue struct {
 	buf    []byte
 	off    int // sent of buf
 	msgs   []message
-	first  int    // of msgs
-	part   int    // sent of msgs[first]
-	events int    // among msgs
-	pos    uint64 // of buf[off] in the stream of all that was ever sent
-	fresh  int    // bytes at the end that the journal has not
-	whole  bool   // the journal is to have all of it anew
+	first  int            // of msgs
+	part   int            // sent of msgs[first]
+	events int            // among msgs
+	hashes map[uint64]int // of them, once there are many: how often each occurs
+	pos    uint64         // of buf[off] in the stream of all that was ever sent
+	fresh  int            // bytes at the end that the journal has not
+	whole  bool           // the journal is to have all of it anew
 }
 
 // message is one message of the queue.
@@ -77,8 +78,9 @@ func (q *queue) push(c *Conn, m message) {
 	q.msgs = append(q.msgs, m)
 	q.fresh += m.size
 	if m.event {
-		q.events++
+		q.count(m.hash)
 	}
+	c.core.dueAt(m.deadline)
 	c.core.touch(c)
 	if !c.queued {
 		c.queued = true
@@ -124,10 +126,45 @@ func (q *queue) event(c *Conn, path, token string, now, timeout int64, why *caus
 	return true
 }
 
+// someEvents is how many are compared one by one.
+const someEvents = 32
+
+// count adds an event to those that wait; its message is there.
+func (q *queue) count(hash uint64) {
+	q.events++
+	switch {
+	case q.hashes != nil:
+		q.hashes[hash]++
+	case q.events > someEvents:
+		q.hashes = make(map[uint64]int, 4*someEvents)
+		for _, m := range q.waiting() {
+			if m.event {
+				q.hashes[m.hash]++
+			}
+		}
+	}
+}
+
+// uncount takes one away.
+func (q *queue) uncount(hash uint64) {
+	q.events--
+	switch n := q.hashes[hash]; {
+	case q.events == 0:
+		q.hashes = nil
+	case n > 1:
+		q.hashes[hash] = n - 1
+	case q.hashes != nil:
+		delete(q.hashes, hash)
+	}
+}
+
 // holds reports whether an event waits already; end is where the queue ends.
 func (q *queue) holds(hash uint64, b []byte, end int) bool {
-	if q.events == 0 {
+	switch {
+	case q.events == 0:
 		return false
+	case q.hashes != nil: // seeded, of 64 bits: nobody makes two alike
+		return q.hashes[hash] > 0
 	}
 	at := q.off - q.part
 	for i := q.first; i < len(q.msgs); i++ {
@@ -156,7 +193,7 @@ func (q *queue) sent(c *Conn, n int) {
 // done accounts for a message that left the queue.
 func (q *queue) done(c *Conn, m *message) {
 	if m.event {
-		q.events--
+		q.uncount(m.hash)
 	}
 	if d := c.dom; d != nil {
 		d.memory -= m.size

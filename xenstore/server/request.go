@@ -416,6 +416,7 @@ func (c *Core) end(conn *Conn, tx *openTx, h xs.Header, b []byte, why **cause) a
 		return fails(xs.ENOENT)
 	}
 	c.endTx(conn, h.Tx, tx)
+	defer c.store.End(tx.Tx)
 	c.logTx(conn, h.Tx, false)
 	switch {
 	case !commit:

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"maps"
+
 	"morgana/xen"
 )
 
@@ -34,8 +36,18 @@ func (m *machine) verify(t fataler) {
 		open += len(c.txs)
 		watches += len(c.watches)
 		sum := 0
+		events := make(map[uint64]int)
 		for _, msg := range c.out.waiting() {
 			sum += msg.size
+			if msg.event {
+				events[msg.hash]++
+			}
+			if msg.deadline != 0 && (m.due == 0 || m.due > msg.deadline) {
+				t.Fatalf("an event is to be dropped at %d, Tick has something to do at %d", msg.deadline, m.due)
+			}
+		}
+		if c.out.hashes != nil && !maps.Equal(c.out.hashes, events) {
+			t.Fatalf("the events that wait are counted wrong")
 		}
 		if sum-c.out.part != len(c.out.bytes()) {
 			t.Fatalf("connection %d: %d bytes wait, messages have %d", c.id, len(c.out.bytes()), sum-c.out.part)

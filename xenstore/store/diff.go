@@ -52,26 +52,26 @@ func (d *differ) fresh(path string, n *Node) {
 	}
 }
 
-func (k *kids) all() []*branch {
+func (k *kids) all() []sub {
 	if k == nil {
 		return nil
 	}
-	return []*branch{&k.root}
+	return []sub{{branch: &k.root}}
 }
 
 // branches compares two rows of branches that hold the same range of names.
-func (d *differ) branches(path string, a, b []*branch) {
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+func (d *differ) branches(path string, a, b []sub) {
+	for len(a) > 0 && len(b) > 0 && a[0].branch == b[0].branch {
 		a, b = a[1:], b[1:]
 	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1].branch == b[len(b)-1].branch {
 		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
 	if aligned(a, b) {
 		for i := range a {
-			if a[i] != b[i] && a[i].subs != nil {
+			if a[i].branch != b[i].branch && a[i].subs != nil {
 				d.branches(path, a[i].subs, b[i].subs)
-			} else if a[i] != b[i] {
+			} else if a[i].branch != b[i].branch {
 				d.leaves(path, a[i].nodes, b[i].nodes)
 			}
 		}
@@ -81,7 +81,7 @@ func (d *differ) branches(path string, a, b []*branch) {
 }
 
 // aligned reports whether the branches hold the same ranges of names, each the one of the other row.
-func aligned(a, b []*branch) bool {
+func aligned(a, b []sub) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -93,7 +93,7 @@ func aligned(a, b []*branch) bool {
 	return true
 }
 
-func flat(dst []*Node, row []*branch) []*Node {
+func flat(dst []kid, row []sub) []kid {
 	for _, b := range row {
 		dst = append(dst, b.nodes...)
 		dst = flat(dst, b.subs)
@@ -102,18 +102,18 @@ func flat(dst []*Node, row []*branch) []*Node {
 }
 
 // leaves compares nodes in the order of their names.
-func (d *differ) leaves(path string, a, b []*Node) {
+func (d *differ) leaves(path string, a, b []kid) {
 	for len(a) > 0 || len(b) > 0 {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].name < b[0].name:
-			d.gone = append(d.gone, Edit{Path: Join(path, a[0].name), Was: a[0]})
+		case len(b) == 0 || len(a) > 0 && a[0].node.name < b[0].node.name:
+			d.gone = append(d.gone, Edit{Path: Join(path, a[0].node.name), Was: a[0].node})
 			a = a[1:]
-		case len(a) == 0 || a[0].name > b[0].name:
-			d.fresh(Join(path, b[0].name), b[0])
+		case len(a) == 0 || a[0].node.name > b[0].node.name:
+			d.fresh(Join(path, b[0].node.name), b[0].node)
 			b = b[1:]
 		default:
-			if a[0] != b[0] {
-				d.nodes(Join(path, a[0].name), a[0], b[0])
+			if a[0].node != b[0].node {
+				d.nodes(Join(path, a[0].node.name), a[0].node, b[0].node)
 			}
 			a, b = a[1:], b[1:]
 		}

@@ -20,22 +20,50 @@ type kids struct {
 // branch is a leaf with nodes, or an inner one with branches. Never empty.
 type branch struct {
 	min   string // the first name
-	nodes []*Node
-	subs  []*branch
+	nodes []kid
+	subs  []sub
 }
 
-func leaf(nodes []*Node) branch { return branch{min: nodes[0].name, nodes: nodes} }
+// kid is a node with the beginning of its name, so that a search seldom looks at nodes that it does not want: those are
+// spread over all of memory.
+type kid struct {
+	key  uint64
+	node *Node
+}
 
-func inner(subs []*branch) branch { return branch{min: subs[0].min, subs: subs} }
+// sub is a branch with the beginning of its first name.
+type sub struct {
+	key uint64
+	*branch
+}
+
+// keyOf is the first eight bytes of a name as a number, which orders as names do as far as it goes. Names hold no NUL.
+func keyOf(name string) uint64 {
+	if len(name) >= 8 {
+		return uint64(name[7]) | uint64(name[6])<<8 | uint64(name[5])<<16 | uint64(name[4])<<24 |
+			uint64(name[3])<<32 | uint64(name[2])<<40 | uint64(name[1])<<48 | uint64(name[0])<<56
+	}
+	k := uint64(0)
+	for i := range len(name) {
+		k |= uint64(name[i]) << (56 - 8*i)
+	}
+	return k
+}
+
+func kidOf(n *Node) kid { return kid{keyOf(n.name), n} }
+
+func leaf(nodes []kid) branch { return branch{min: nodes[0].node.name, nodes: nodes} }
+
+func inner(subs []sub) branch { return branch{min: subs[0].min, subs: subs} }
 
 func (b *branch) len() int { return len(b.nodes) + len(b.subs) }
 
 // sub is the index of the branch where a name is, if it is.
-func (b *branch) sub(name string) int {
+func (b *branch) sub(key uint64, name string) int {
 	lo, hi := 1, len(b.subs) // the last one whose first name is not after name, at least the first one
 	for lo < hi {
 		m := int(uint(lo+hi) / 2)
-		if b.subs[m].min <= name {
+		if s := &b.subs[m]; s.key < key || s.key == key && s.min <= name {
 			lo = m + 1
 		} else {
 			hi = m
@@ -45,11 +73,20 @@ func (b *branch) sub(name string) int {
 }
 
 // search finds the place of a name in a leaf.
-func (b *branch) search(name string) (int, bool) {
+func (b *branch) search(key uint64, name string) (int, bool) {
 	lo, hi := 0, len(b.nodes)
 	for lo < hi {
 		m := int(uint(lo+hi) / 2)
-		switch c := strings.Compare(b.nodes[m].name, name); {
+		k := &b.nodes[m]
+		if k.key != key {
+			if k.key < key {
+				lo = m + 1
+			} else {
+				hi = m
+			}
+			continue
+		}
+		switch c := strings.Compare(k.node.name, name); {
 		case c == 0:
 			return m, true
 		case c < 0:
@@ -65,12 +102,12 @@ func (k *kids) find(name string) *Node {
 	if k == nil {
 		return nil
 	}
-	b := &k.root
+	b, key := &k.root, keyOf(name)
 	for b.subs != nil {
-		b = b.subs[b.sub(name)]
+		b = b.subs[b.sub(key, name)].branch
 	}
-	if i, ok := b.search(name); ok {
-		return b.nodes[i]
+	if i, ok := b.search(key, name); ok {
+		return b.nodes[i].node
 	}
 	return nil
 }
@@ -78,12 +115,12 @@ func (k *kids) find(name string) *Node {
 // with is k with a node put in or replaced.
 func (k *kids) with(n *Node) *kids {
 	if k == nil {
-		return &kids{root: leaf([]*Node{n}), count: 1, bytes: len(n.name) + 1}
+		return &kids{root: leaf([]kid{kidOf(n)}), count: 1, bytes: len(n.name) + 1}
 	}
-	left, right, added := k.root.with(n)
+	left, right, added := k.root.with(kidOf(n))
 	c := &kids{root: left, count: k.count, bytes: k.bytes}
 	if right.len() > 0 {
-		c.root = inner([]*branch{keep(left), keep(right)})
+		c.root = inner([]sub{keep(left), keep(right)})
 	}
 	if added {
 		c.count++
@@ -95,9 +132,9 @@ func (k *kids) with(n *Node) *kids {
 }
 
 // with returns two branches if one does not hold them all.
-func (b *branch) with(n *Node) (left, right branch, added bool) {
+func (b *branch) with(n kid) (left, right branch, added bool) {
 	if b.subs == nil {
-		i, found := b.search(n.name)
+		i, found := b.search(n.key, n.node.name)
 		if found {
 			nodes := slices.Clone(b.nodes)
 			nodes[i] = n
@@ -110,7 +147,7 @@ func (b *branch) with(n *Node) (left, right branch, added bool) {
 		m := cut(i, len(nodes))
 		return leaf(slices.Clone(nodes[:m])), leaf(slices.Clone(nodes[m:])), true
 	}
-	i := b.sub(n.name)
+	i := b.sub(n.key, n.node.name)
 	first, second, added := b.subs[i].with(n)
 	if second.len() == 0 {
 		subs := slices.Clone(b.subs)
@@ -127,7 +164,7 @@ func (b *branch) with(n *Node) (left, right branch, added bool) {
 }
 
 // keep puts a branch where others may point to it.
-func keep(b branch) *branch { return &b }
+func keep(b branch) sub { return sub{keyOf(b.min), &b} }
 
 // cut is where to split a full branch: in the middle, or near the end where names come in their order, so that
 // branches stay full.
@@ -151,7 +188,7 @@ func (k *kids) without(name string) *kids {
 	if k == nil {
 		return nil
 	}
-	root, gone := k.root.without(name)
+	root, gone := k.root.without(keyOf(name), name)
 	if !gone {
 		return k
 	}
@@ -159,14 +196,14 @@ func (k *kids) without(name string) *kids {
 		return nil
 	}
 	for len(root.subs) == 1 {
-		root = *root.subs[0]
+		root = *root.subs[0].branch
 	}
 	return &kids{root: root, count: k.count - 1, bytes: k.bytes - len(name) - 1}
 }
 
-func (b *branch) without(name string) (branch, bool) {
+func (b *branch) without(key uint64, name string) (branch, bool) {
 	if b.subs == nil {
-		i, found := b.search(name)
+		i, found := b.search(key, name)
 		if !found {
 			return branch{}, false
 		}
@@ -175,8 +212,8 @@ func (b *branch) without(name string) (branch, bool) {
 		}
 		return leaf(slices.Concat(b.nodes[:i], b.nodes[i+1:])), true
 	}
-	i := b.sub(name)
-	s, gone := b.subs[i].without(name)
+	i := b.sub(key, name)
+	s, gone := b.subs[i].without(key, name)
 	switch {
 	case !gone:
 		return branch{}, false
@@ -211,7 +248,7 @@ func (k *kids) each(f func(*Node) bool) {
 
 func (b *branch) each(f func(*Node) bool) bool {
 	for _, n := range b.nodes {
-		if !f(n) {
+		if !f(n.node) {
 			return false
 		}
 	}

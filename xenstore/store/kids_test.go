@@ -108,7 +108,7 @@ func TestKidsInOrderStayFull(t *testing.T) {
 			full += len(b.nodes)
 		}
 		for _, s := range b.subs {
-			walk(s)
+			walk(s.branch)
 		}
 	}
 	walk(&k.root)

@@ -176,7 +176,7 @@ func climb(spine []*Node, n *Node, s stamp) (root, parent *Node) {
 
 // mine is a version of the node that may be changed.
 func (n *Node) mine(s stamp) *Node {
-	if s.age != 0 && n.age == s.age {
+	if n.age == s.age {
 		return n
 	}
 	c := *n

@@ -16,11 +16,14 @@ type Store struct {
 	usage map[xen.DomID]Usage
 	doms  Domains
 	spine []*Node // scratch
-	// age grows whenever somebody gets hold of the root. What was made since is known to the store alone, so a new value
-	// may be put into it in place.
+	// age is another one whenever somebody gets hold of the root. What was made since is known to the store alone, so a new
+	// value may be put into it in place. Transactions have ages of their own; none comes twice.
 	age     uint64
-	trial   Node   // scratch
-	version uint64 // counts the trees that the store had
+	ages    uint64   // the last one that was given out
+	trial   Node     // scratch
+	changes []Change // scratch
+	spare   []*Tx    // that are over
+	version uint64   // counts the trees that the store had
 }
 
 // Domains is what a store asks about domains.
@@ -47,7 +50,7 @@ func (u Usage) add(v Usage) Usage { return Usage{u.Nodes + v.Nodes, u.Bytes + v.
 
 // New makes a store with a root that dom0 owns. Without domains, all exist and have memory.
 func New(l Limits, doms Domains) *Store {
-	s := &Store{Limits: l, usage: make(map[xen.DomID]Usage), doms: doms, age: 1}
+	s := &Store{Limits: l, usage: make(map[xen.DomID]Usage), doms: doms, age: 1, ages: 1}
 	if doms == nil {
 		s.doms = boundless{}
 	}
@@ -58,8 +61,14 @@ func New(l Limits, doms Domains) *Store {
 
 // Root is the tree as it is now: a value that never changes.
 func (s *Store) Root() *Node {
-	s.age++
+	s.grow()
 	return s.root
+}
+
+// grow begins a new age: nobody's nodes are changed in place any more.
+func (s *Store) grow() {
+	s.ages++
+	s.age = s.ages
 }
 
 // Current is the tree for who only looks at it before the next change.
@@ -80,23 +89,47 @@ func (s *Store) Version() uint64 { return s.version }
 // Usage is what a domain owns now.
 func (s *Store) Usage(d xen.DomID) Usage { return s.usage[d] }
 
+// Nodes is how many nodes there are.
+func (s *Store) Nodes() int {
+	n := 0
+	for _, u := range s.usage {
+		n += u.Nodes
+	}
+	return n
+}
+
 // account counts a node for its owner, or no longer (sign -1); in a transaction, for when it is committed.
 func (s *Store) account(t *Tx, pathLen int, n *Node, sign int) {
-	ledger := s.usage
+	d, u := n.perms.entries[0].Dom, Usage{sign, sign * (n.size() + pathLen)}
 	if t != nil {
-		ledger = t.usage
-	}
-	d := n.perms.entries[0].Dom
-	u := ledger[d].add(Usage{sign, sign * (n.size() + pathLen)})
-	if t == nil && u == (Usage{}) {
-		delete(ledger, d)
+		t.owe(d, u)
 		return
 	}
-	ledger[d] = u
+	s.own(d, u)
+}
+
+// own adds to what a domain owns.
+func (s *Store) own(d xen.DomID, u Usage) {
+	if u = s.usage[d].add(u); u == (Usage{}) {
+		delete(s.usage, d)
+		return
+	}
+	s.usage[d] = u
 }
 
 // swap accounts for a node that took the place of another one.
 func (s *Store) swap(t *Tx, path string, old, n *Node) {
+	if d := n.perms.entries[0].Dom; old.perms.entries[0].Dom == d {
+		u := Usage{Bytes: n.size() - old.size()}
+		switch {
+		case u == Usage{}:
+		case t != nil:
+			t.owe(d, u)
+		default:
+			s.own(d, u)
+		}
+		return
+	}
 	s.account(t, len(path), old, -1)
 	s.account(t, len(path), n, 1)
 }
@@ -106,11 +139,11 @@ func (s *Store) stamp(a *Actor) stamp {
 	return stamp{gen: s.gen, age: s.age, by: a.Dom}
 }
 
-// stamp of a view of a transaction has no age: what is made there is never changed in place.
+// stamp of a view of a transaction has the transaction's age.
 func (v *view) stamp(a *Actor) stamp {
 	st := v.s.stamp(a)
 	if v.tx != nil {
-		st.age = 0
+		st.age = v.tx.age
 	}
 	return st
 }
@@ -181,6 +214,10 @@ func (s *Store) Read(a *Actor, t *Tx, op xs.Op, path string) (*Node, xs.Errno) {
 	n, e := v.get(a, path, mayRead)
 	if t != nil {
 		t.remember(a, request{op: op, path: path, node: n, errno: e})
+		if e == 0 && n.age == t.age { // it was read as it is: not to be changed in place
+			s.ages++
+			t.age = s.ages
+		}
 	}
 	return n, e
 }
@@ -212,10 +249,12 @@ func (v *view) write(a *Actor, path, value string) (c Change, had bool, e xs.Err
 		return c, true, v.spoil(e)
 	}
 	st := v.stamp(a)
-	if st.age != 0 && old.age == st.age {
-		v.s.swap(nil, path, old, n)
+	if old.age == st.age {
+		v.s.swap(v.tx, path, old, n)
 		old.value, old.gen, old.by = value, st.gen, st.by
-		v.s.version++
+		if v.tx == nil {
+			v.s.version++
+		}
 		return v.changed(path, old, v.spine[max(len(v.spine)-2, 0)], nil), true, 0
 	}
 	m := *old
@@ -454,7 +493,7 @@ func (s *Store) Drop(d xen.DomID, keep bool) []Change {
 	if s.usage[d].Nodes == 0 {
 		return nil
 	}
-	s.age++
+	s.grow()
 	var paths []string
 	s.root.owned(d, "", keep, &paths)
 	dom0 := &Actor{Privileged: true}
@@ -487,7 +526,7 @@ func (n *Node) owned(d xen.DomID, path string, all bool, paths *[]string) {
 
 // Put makes or replaces a node whatever the rules say; the nodes above it are there. It restores what a State holds.
 func (s *Store) Put(path, value string, perms *Perms) {
-	s.age++
+	s.grow()
 	s.version++
 	st := s.stamp(&Actor{})
 	spine, rest := s.root.descend(s.spine[:0], path)

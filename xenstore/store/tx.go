@@ -10,15 +10,26 @@ import (
 // Tx is a transaction: a root of its own. Nothing of it is seen outside until it is committed.
 type Tx struct {
 	base, root *Node
-	usage      map[xen.DomID]Usage // what its changes add to what domains own
+	age        uint64  // as Store.age: of nodes that nobody else has seen, nor a request of its own has read
+	usage      []usage // what its changes add to what domains own
 	log        []request
-	nodes      []looked // in the order in which it came upon them, which is that of the events
-	index      map[string]int
-	bytes      int  // of memory that the log takes
-	writes     bool // something in it may change the store
-	created    bool // it makes nodes: their number counts
-	spoiled    bool // cannot be committed any more
+	nodes      []looked       // in the order in which it came upon them, which is that of the events
+	index      map[string]int // of nodes, once there are many
+	again      bool           // its requests are made again: the nodes are known
+	bytes      int            // of memory that the log takes
+	writes     bool           // something in it may change the store
+	created    bool           // it makes nodes: their number counts
+	spoiled    bool           // cannot be committed any more
 }
+
+// usage is what a transaction adds to what a domain owns.
+type usage struct {
+	dom xen.DomID
+	Usage
+}
+
+// few is how many nodes are found without an index.
+const few = 16
 
 // request is a request that was made of a transaction, and what it learned.
 type request struct {
@@ -44,8 +55,54 @@ const logOverhead = 128
 
 // Begin starts a transaction.
 func (s *Store) Begin() *Tx {
-	s.age++
-	return &Tx{base: s.root, root: s.root, usage: make(map[xen.DomID]Usage), index: make(map[string]int)}
+	s.grow()
+	t := &Tx{}
+	if n := len(s.spare); n > 0 {
+		t, s.spare = s.spare[n-1], s.spare[:n-1]
+	}
+	s.ages++
+	t.base, t.root, t.age = s.root, s.root, s.ages
+	return t
+}
+
+// spareMax is how many transactions that are over are kept for those that come, and how long their lists may be.
+const spareMax = 32
+
+// End gives back a transaction that is over; nobody may use it any more. Not to call it costs an allocation.
+func (s *Store) End(t *Tx) {
+	if len(s.spare) == spareMax || cap(t.log) > spareMax || cap(t.nodes) > 2*spareMax {
+		return
+	}
+	clear(t.log)
+	clear(t.nodes)
+	*t = Tx{usage: t.usage[:0], log: t.log[:0], nodes: t.nodes[:0]}
+	s.spare = append(s.spare, t)
+}
+
+// owe adds to what a domain will own.
+func (t *Tx) owe(d xen.DomID, u Usage) {
+	for i := range t.usage {
+		if x := &t.usage[i]; x.dom == d {
+			x.Usage = x.add(u)
+			t.usage[0], *x = *x, t.usage[0] // the next node is likely of the same domain
+			return
+		}
+	}
+	t.usage = append(t.usage, usage{d, u})
+}
+
+// find is the index of a node that was looked at.
+func (t *Tx) find(path string) (int, bool) {
+	if t.index != nil {
+		i, ok := t.index[path]
+		return i, ok
+	}
+	for i := range t.nodes {
+		if t.nodes[i].path == path {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // Bytes is how much memory the transaction's requests take.
@@ -54,7 +111,7 @@ func (t *Tx) Bytes() int { return t.bytes }
 // Spoil makes the transaction fail when it is committed.
 func (t *Tx) Spoil() {
 	t.spoiled = true
-	t.log, t.nodes, t.index, t.bytes = nil, nil, make(map[string]int), 0
+	t.log, t.nodes, t.index, t.bytes = nil, nil, nil, 0
 }
 
 func (t *Tx) remember(a *Actor, r request) {
@@ -71,18 +128,26 @@ func (t *Tx) remember(a *Actor, r request) {
 
 // note adds a node to those that were looked at; false if a guest's transaction looks at too many.
 func (t *Tx) note(a *Actor, limit int, path string, perms *Perms) bool {
-	if t.index == nil { // made again: its notes are there already
+	if t.again {
 		return true
 	}
-	if _, ok := t.index[path]; ok {
+	if _, ok := t.find(path); ok {
 		return true
 	}
 	if a != nil && !a.Privileged && len(t.nodes) >= limit {
 		t.spoiled = true
 		return false
 	}
-	t.index[path] = len(t.nodes)
 	t.nodes = append(t.nodes, looked{path: path, perms: perms})
+	switch n := len(t.nodes); {
+	case t.index != nil:
+		t.index[path] = n - 1
+	case n > few:
+		t.index = make(map[string]int, 2*few)
+		for i := range t.nodes {
+			t.index[t.nodes[i].path] = i
+		}
+	}
 	return true
 }
 
@@ -98,7 +163,7 @@ func (t *Tx) look(a *Actor, v *view, path, rest string, perms *Perms) bool {
 
 // fire notes that watches are to know. What concerns watches at and above a node stays so.
 func (t *Tx) fire(path string, exact bool) {
-	i, ok := t.index[path]
+	i, ok := t.find(path)
 	if !ok {
 		return
 	}
@@ -109,7 +174,7 @@ func (t *Tx) fire(path string, exact bool) {
 
 // Outcome is what came of a commit.
 type Outcome struct {
-	Changes []Change
+	Changes []Change // until the next commit
 	Errno   xs.Errno
 	// Culprit is who changed what the transaction conflicts with, for EAGAIN.
 	Culprit xen.DomID
@@ -135,32 +200,35 @@ func (s *Store) Commit(a *Actor, t *Tx) Outcome {
 	var o Outcome
 	if s.root != t.base {
 		m := s.Begin()
-		m.nodes, m.index = nil, nil
-		if at, ok := s.replay(a, t, m); !ok {
+		m.again = true
+		at, ok := s.replay(a, t, m)
+		if ok {
+			t.root, t.usage, m.usage = m.root, m.usage, t.usage
+		}
+		s.End(m)
+		if !ok {
 			o.Errno, o.Path, o.Culprit = xs.EAGAIN, at, s.culprit(at)
 			return o
 		}
-		m.nodes, m.index = t.nodes, t.index
-		t, o.Merged = m, true
+		o.Merged = true
 	}
 	before := s.root
-	s.age++
+	s.grow()
 	s.version++
 	s.root, o.Changed = t.root, true
-	for d, u := range t.usage {
-		if sum := s.usage[d].add(u); sum == (Usage{}) {
-			delete(s.usage, d)
-		} else {
-			s.usage[d] = sum
-		}
+	for _, u := range t.usage {
+		s.own(u.dom, u.Usage)
 	}
-	o.Changes = t.changes(before, s.root)
+	o.Changes = t.changes(s.changes[:0], before, s.root)
+	if s.changes = o.Changes; cap(s.changes) > 1<<10 {
+		s.changes = nil
+	}
 	return o
 }
 
 func (s *Store) tooMany(t *Tx) bool {
-	for d, u := range t.usage {
-		if d != 0 && u.Nodes != 0 && s.usage[d].Nodes+u.Nodes >= s.Limits.Nodes {
+	for _, u := range t.usage {
+		if d := u.dom; d != 0 && u.Nodes != 0 && s.usage[d].Nodes+u.Nodes >= s.Limits.Nodes {
 			return true
 		}
 	}
@@ -169,17 +237,16 @@ func (s *Store) tooMany(t *Tx) bool {
 
 // ownerGone reports whether a domain that is gone would own nodes.
 func (s *Store) ownerGone(t *Tx) bool {
-	for d, u := range t.usage {
-		if d != 0 && u.Nodes > 0 && !s.doms.Exists(d) {
+	for _, u := range t.usage {
+		if d := u.dom; d != 0 && u.Nodes > 0 && !s.doms.Exists(d) {
 			return true
 		}
 	}
 	return false
 }
 
-// changes lists what watches are to know.
-func (t *Tx) changes(before, after *Node) []Change {
-	var all []Change
+// changes appends what watches are to know.
+func (t *Tx) changes(all []Change, before, after *Node) []Change {
 	for i := range t.nodes {
 		l := &t.nodes[i]
 		if !l.fires {

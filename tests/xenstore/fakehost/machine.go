@@ -71,6 +71,9 @@ func (m *Machine) Take() (xen.Port, bool, error) {
 	return xen.Port(binary.LittleEndian.Uint32(b[:])), true, nil
 }
 
+// Unmask implements daemon.Events: nothing is masked here.
+func (m *Machine) Unmask([]xen.Port) error { return nil }
+
 // Notify implements daemon.Events. As with Xen it succeeds when nobody listens.
 func (m *Machine) Notify(p xen.Port) error {
 	if p < PortDomain {

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,147 +12,202 @@ import (
 	"morgana/xen/wire/xs"
 )
 
-const value = "a value of thirty-three bytes ..."
+// many is how many clients there are when there are many.
+const many = 8
 
-// An operation is one or more requests: next returns the request after so many, nil when it is done. It is told of the
-// last reply.
-type operation struct {
-	name string
-	next func(c *client, who int, reply []byte) []byte
-}
-
-// table measures all daemons with some number of nodes.
-type table struct {
+// bench is daemons that are measured side by side.
+type bench struct {
 	names   []string
+	start   func(name string) (*peers.Daemon, error)
 	slice   time.Duration
 	turns   int
-	nodes   int
+	ops     string // "" for all
+	goals   *goals
 	daemons []*peers.Daemon
 	clients [][]*client
 }
 
-func (t *table) path(i int) string { return fmt.Sprintf("/bench/d%d/n%d", i/100, i) }
-
-func (t *table) operations() []operation {
-	once := func(make func(c *client, who int) []byte) func(*client, int, []byte) []byte {
-		return func(c *client, who int, _ []byte) []byte {
-			if c.step > 0 {
-				return nil
-			}
-			return make(c, who)
-		}
-	}
-	some := func(c *client, who int) int { return (c.n*7919 + who*131) % t.nodes }
-	return []operation{
-		{"read", once(func(c *client, who int) []byte { return message(xs.Read, 0, t.path(some(c, who))+"\x00") })},
-		{"write", once(func(c *client, who int) []byte { return message(xs.Write, 0, t.path(some(c, who))+"\x00"+value) })},
-		{"directory", once(func(c *client, who int) []byte {
-			return message(xs.Directory, 0, fmt.Sprintf("/bench/d%d\x00", some(c, who)/100))
-		})},
-		{"mkdir+rm", func(c *client, who int, _ []byte) []byte {
-			switch c.step {
-			case 0:
-				return message(xs.Mkdir, 0, fmt.Sprintf("/bench/d%d/x%d\x00", some(c, who)/100, who))
-			case 1:
-				return message(xs.Remove, 0, fmt.Sprintf("/bench/d%d/x%d\x00", some(c, who)/100, who))
-			}
-			return nil
-		}},
-		{"tx of 10 writes", func(c *client, who int, reply []byte) []byte {
-			switch {
-			case c.step == 0:
-				return message(xs.TransactionStart, 0, "\x00")
-			case c.step == 1:
-				n, _ := strconv.ParseUint(string(bytes.TrimRight(reply, "\x00")), 10, 32)
-				c.tx = uint32(n)
-				fallthrough
-			case c.step <= 10:
-				return message(xs.Write, c.tx, fmt.Sprintf("/tx/%d/n%d\x00%s", who, c.step, value))
-			case c.step == 11:
-				return message(xs.TransactionEnd, c.tx, "T\x00")
-			}
-			return nil
-		}},
-	}
-}
-
-const many = 8
-
-func (t *table) run(start func(string) (*peers.Daemon, error)) error {
-	runtime.LockOSThread()
-	defer func() {
-		for i, d := range t.daemons {
-			for _, c := range t.clients[i] {
-				c.close()
-			}
-			d.Kill()
-		}
-	}()
-	fmt.Printf("\n%d nodes%*s", t.nodes, 22-len(strconv.Itoa(t.nodes)), "")
-	for _, n := range t.names {
-		fmt.Printf("%38s", n)
-	}
-	fmt.Printf("%10s\n", "ours/C")
-	loads := make([]float64, len(t.names))
-	for i, n := range t.names {
-		d, err := start(n)
+// open starts the daemons, with so many clients each.
+func (b *bench) open(clients int) error {
+	for _, n := range b.names {
+		d, err := b.start(n)
 		if err != nil {
 			return err
 		}
-		t.daemons = append(t.daemons, d)
+		b.daemons = append(b.daemons, d)
 		var cs []*client
-		for range many {
+		for range clients {
 			c, err := connect(d.Socket())
 			if err != nil {
 				return err
 			}
 			cs = append(cs, c)
 		}
-		t.clients = append(t.clients, cs)
-		begin := time.Now()
-		for k := range t.nodes {
-			if _, err := cs[0].ask(message(xs.Write, 0, t.path(k)+"\x00"+value)); err != nil {
-				return fmt.Errorf("%s: %w", n, err)
-			}
+		b.clients = append(b.clients, cs)
+	}
+	return nil
+}
+
+func (b *bench) close() {
+	for _, cs := range b.clients {
+		for _, c := range cs {
+			c.close()
 		}
-		loads[i] = float64(t.nodes) / time.Since(begin).Seconds()
-		for w := range many {
-			for k := range 11 {
-				if _, err := cs[0].ask(message(xs.Write, 0, fmt.Sprintf("/tx/%d/n%d\x00", w, k))); err != nil {
+	}
+	for _, d := range b.daemons {
+		d.Kill()
+	}
+	b.daemons, b.clients = nil, nil
+}
+
+// compare measures all daemons, turn by turn.
+func (b *bench) compare(clients int, slice time.Duration, kinds ...work) ([]figures, error) {
+	f := make([]figures, len(b.names))
+	for i := range b.names {
+		prepare(b.clients[i][:clients], kinds...)
+	}
+	for range b.turns {
+		for i, d := range b.daemons {
+			t, err := measure(d.Cmd.Process.Pid, b.clients[i][:clients], slice)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", b.names[i], kinds[0].name, err)
+			}
+			f[i].add(t)
+		}
+	}
+	for i := range f {
+		f[i].all.sort()
+	}
+	return f, nil
+}
+
+// table measures daemons with so many nodes.
+func (b *bench) table(nodes int) error {
+	defer b.close()
+	if err := b.open(many); err != nil {
+		return err
+	}
+	b.head(fmt.Sprintf("%d nodes", nodes))
+	loads := make([]figures, len(b.names))
+	for i, d := range b.daemons {
+		begin, cpu := time.Now(), cpuTime(d.Cmd.Process.Pid)
+		if err := fill(b.clients[i][0], nodes, many); err != nil {
+			return fmt.Errorf("%s: %w", b.names[i], err)
+		}
+		loads[i].rate = float64(nodes) / time.Since(begin).Seconds()
+		loads[i].cpu = (cpuTime(d.Cmd.Process.Pid) - cpu) / time.Duration(nodes)
+	}
+	b.row("load, 1 client", loads, 1)
+	for _, count := range []int{1, many} {
+		for _, op := range b.operations(nodes) {
+			f, err := b.compare(count, b.slice, op)
+			if err != nil {
+				return err
+			}
+			b.row(fmt.Sprintf("%s, %d client%s", op.name, count, plural(count)), f, count)
+		}
+	}
+	if nodes >= 100_000 {
+		f, err := b.compare(many, 10*b.slice, b.operations(nodes)...)
+		if err != nil {
+			return err
+		}
+		b.row(fmt.Sprintf("all of it, %d clients", many), f, 0)
+		b.goals.latency(nodes, f[0])
+	}
+	return b.memory(nodes)
+}
+
+// operations are those that are wanted.
+func (b *bench) operations(nodes int) []work {
+	return slices.DeleteFunc(operations(nodes), func(w work) bool {
+		return b.ops != "" && !slices.ContainsFunc(strings.Split(b.ops, ","), func(s string) bool { return strings.HasPrefix(w.name, s) })
+	})
+}
+
+func (b *bench) memory(nodes int) error {
+	fmt.Printf("%-28s", "memory, MB")
+	rss := make([]float64, len(b.names))
+	for i, d := range b.daemons {
+		rss[i] = resident(d.Cmd.Process.Pid)
+		fmt.Printf("%44.1f", rss[i])
+	}
+	if i := b.xenstored(); i > 0 {
+		fmt.Printf("%14.2f", rss[0]/rss[i])
+		b.goals.memory(nodes, rss[0], rss[i])
+	}
+	fmt.Println()
+	return nil
+}
+
+// watching measures writes while there are watches of other nodes.
+func (b *bench) watching(counts []int) error {
+	defer b.close()
+	if err := b.open(2); err != nil {
+		return err
+	}
+	b.head("watches")
+	have := 0
+	var rates []float64
+	elsewhere := work{"write", func(int, int) [][]byte { return [][]byte{message(xs.Write, 0, "/elsewhere\x00"+value)} }}
+	for _, count := range counts {
+		for ; have < count; have++ {
+			for i := range b.names {
+				if err := b.clients[i][1].ask(xs.Watch, 0, fmt.Sprintf("/watched/%d\x00token%d\x00", have, have)); err != nil {
 					return err
 				}
 			}
 		}
+		f, err := b.compare(1, b.slice, elsewhere)
+		if err != nil {
+			return err
+		}
+		b.row(fmt.Sprintf("write, %d watches", count), f, 1)
+		rates = append(rates, f[0].rate)
 	}
-	t.row("load, 1 client", loads, nil)
-	for _, count := range []int{1, many} {
-		for _, op := range t.operations() {
-			rates := make([]float64, len(t.names))
-			lat := make([]times, len(t.names))
-			for range t.turns {
-				for i := range t.names {
-					rate, l, err := measure(t.clients[i][:count], op, t.slice)
-					if err != nil {
-						return fmt.Errorf("%s: %s: %w", t.names[i], op.name, err)
-					}
-					rates[i] = max(rates[i], rate)
-					lat[i] = append(lat[i], l...)
-				}
-			}
-			t.row(fmt.Sprintf("%s, %d client%s", op.name, count, plural(count)), rates, lat)
+	b.goals.flat(counts, rates)
+	return nil
+}
+
+// xenstored is the index of xenstored if ours is beside it, 0 if not.
+func (b *bench) xenstored() int {
+	for i, n := range b.names {
+		if i > 0 && n == "C" && b.names[0] == "ours" {
+			return i
 		}
 	}
-	fmt.Printf("%-28s", "memory, MB")
-	rss := make([]float64, len(t.names))
-	for i, d := range t.daemons {
-		rss[i] = resident(d.Cmd.Process.Pid)
-		fmt.Printf("%38.1f", rss[i])
+	return 0
+}
+
+func (b *bench) head(what string) {
+	fmt.Printf("\n%-28s", what)
+	for _, n := range b.names {
+		fmt.Printf("%44s", n)
 	}
-	if len(rss) > 1 {
-		fmt.Printf("%10.2f", rss[0]/rss[1])
+	if b.xenstored() > 0 {
+		fmt.Printf("%14s", "ours/C CPU")
 	}
 	fmt.Println()
-	return nil
+}
+
+// row prints a row and holds it against the goals for so many clients; 0 for none.
+func (b *bench) row(name string, f []figures, clients int) {
+	fmt.Printf("%-28s", name)
+	for _, x := range f {
+		s := fmt.Sprintf("%.0f/s %5.1f", x.rate, us(x.cpu))
+		if x.all != nil {
+			s += fmt.Sprintf(" %5.0f %6.0f %7.0f µs", us(x.all.at(0.5)), us(x.all.at(0.999)), us(x.all.max()))
+		}
+		fmt.Printf("%44s", s)
+	}
+	if i := b.xenstored(); i > 0 {
+		rate, cpu := f[0].rate/f[i].rate, float64(f[i].cpu)/float64(f[0].cpu)
+		fmt.Printf("%8.2f %5.2f", rate, cpu)
+		if clients > 0 {
+			b.goals.ratio(name, clients, rate, cpu, f[0].load)
+		}
+	}
+	fmt.Println()
 }
 
 func plural(n int) string {
@@ -163,76 +217,7 @@ func plural(n int) string {
 	return "s"
 }
 
-func (t *table) row(name string, rates []float64, lat []times) {
-	fmt.Printf("%-28s", name)
-	for i, r := range rates {
-		s := fmt.Sprintf("%.0f/s", r)
-		if lat != nil {
-			s += fmt.Sprintf(" %5.0f %6.0f %7.0f µs", us(lat[i].at(0.5)), us(lat[i].at(0.999)), us(lat[i].max()))
-		}
-		fmt.Printf("%38s", s)
-	}
-	if len(rates) > 1 {
-		fmt.Printf("%10.2f", rates[0]/rates[1])
-	}
-	fmt.Println()
-}
-
 func us(d time.Duration) float64 { return float64(d) / 1e3 }
-
-// measure lets clients do an operation over and over, each one request at a time.
-func measure(cs []*client, op operation, d time.Duration) (float64, times, error) {
-	lat := make(times, 0, 1<<16)
-	done := 0
-	begin := time.Now()
-	end := begin.Add(d)
-	replies := make([][]byte, len(cs))
-	for i, c := range cs {
-		c.step = 0
-		if err := c.send(op.next(c, i, nil)); err != nil {
-			return 0, nil, err
-		}
-		c.sent = time.Now()
-	}
-	running := len(cs)
-	for running > 0 {
-		for i, c := range cs {
-			if c.step < 0 {
-				continue
-			}
-			h, b, _, err := c.receive()
-			if err != nil {
-				return 0, nil, err
-			}
-			if h.Op == xs.ErrorReply && string(b) != "EAGAIN\x00" {
-				return 0, nil, fmt.Errorf("reply %q", b)
-			}
-			now := time.Now()
-			lat = append(lat, now.Sub(c.sent))
-			replies[i] = b
-			c.step++
-			msg := op.next(c, i, b)
-			if msg == nil {
-				if h.Op != xs.ErrorReply {
-					done++
-				}
-				c.n++
-				c.step = 0
-				if now.After(end) {
-					c.step = -1
-					running--
-					continue
-				}
-				msg = op.next(c, i, nil)
-			}
-			if err := c.send(msg); err != nil {
-				return 0, nil, err
-			}
-			c.sent = now
-		}
-	}
-	return float64(done) / time.Since(begin).Seconds(), lat, nil
-}
 
 // resident is a process's resident memory, in megabytes.
 func resident(pid int) float64 {
@@ -247,59 +232,4 @@ func resident(pid int) float64 {
 		}
 	}
 	return 0
-}
-
-// watching measures writes while there are watches, of the node and of others.
-func watching(names []string, counts []int, slice time.Duration, turns int, start func(string) (*peers.Daemon, error)) error {
-	fmt.Printf("\n%-28s", "watches")
-	for _, n := range names {
-		fmt.Printf("%38s", n)
-	}
-	fmt.Printf("%10s\n", "ours/C")
-	daemons := make([]*peers.Daemon, len(names))
-	writers, watchers := make([]*client, len(names)), make([]*client, len(names))
-	for i, n := range names {
-		d, err := start(n)
-		if err != nil {
-			return err
-		}
-		defer d.Kill()
-		daemons[i] = d
-		if writers[i], err = connect(d.Socket()); err != nil {
-			return err
-		}
-		if watchers[i], err = connect(d.Socket()); err != nil {
-			return err
-		}
-	}
-	have := 0
-	for _, count := range counts {
-		for ; have < count; have++ {
-			for i := range names {
-				if _, err := watchers[i].ask(message(xs.Watch, 0, fmt.Sprintf("/watched/%d\x00token%d\x00", have, have))); err != nil {
-					return err
-				}
-			}
-		}
-		rates := make([]float64, len(names))
-		lat := make([]times, len(names))
-		op := operation{"write", func(c *client, who int, _ []byte) []byte {
-			if c.step > 0 {
-				return nil
-			}
-			return message(xs.Write, 0, "/elsewhere\x00"+value)
-		}}
-		for range turns {
-			for i := range names {
-				rate, l, err := measure(writers[i:i+1], op, slice)
-				if err != nil {
-					return err
-				}
-				rates[i] = max(rates[i], rate)
-				lat[i] = append(lat[i], l...)
-			}
-		}
-		(&table{names: names}).row(fmt.Sprintf("write, %d watches", count), rates, lat)
-	}
-	return nil
 }

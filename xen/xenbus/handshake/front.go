@@ -40,6 +40,9 @@ func (f *Front) Next(now time.Duration, v FrontView) (s Step, at time.Duration) 
 		}
 		return Forget, 0
 	}
+	if f.prepared && v.Own == Initialising {
+		return Disconnect, 0 // with Prepare we wrote another state: the tool stack has made the device anew
+	}
 	if f.broken {
 		if v.Own != Closed || f.prepared || v.Peer == Connected || v.Peer == Closing {
 			return f.part(now, v)

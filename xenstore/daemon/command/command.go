@@ -316,7 +316,8 @@ func background(args []string) int {
 func serve(o *options, open Open, ready string) error {
 	// Clients and domains are many, descriptors are one each.
 	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 16, Max: 1 << 16})
-	debug.SetGCPercent(40)
+	debug.SetGCPercent(thrifty)
+	o.config.Tune = collect()
 	if err := os.MkdirAll(o.config.RunDir, 0o755); err != nil {
 		return err
 	}
@@ -392,6 +393,29 @@ func serve(o *options, open Open, ready string) error {
 		}
 	}()
 	return d.Run(ctx)
+}
+
+// Percentages of the collector: how much garbage there may be for what is in use. Walking a large store takes long, and a
+// small one is to stay small.
+const (
+	thrifty  = 40
+	generous = 90
+	large    = 30_000 // nodes
+)
+
+// collect returns what sets the collector for so many nodes.
+func collect() func(nodes int) {
+	now := thrifty
+	return func(nodes int) {
+		want := thrifty
+		if nodes > large || nodes > large*3/4 && now == generous {
+			want = generous
+		}
+		if want != now {
+			now = want
+			debug.SetGCPercent(now)
+		}
+	}
 }
 
 // detach gives up the terminal, or whoever waits for the end of what we print waits for ever.

@@ -22,6 +22,7 @@ func newNoMachine() (*noMachine, error) {
 
 func (m *noMachine) FD() int                                    { return m.fd }
 func (m *noMachine) Take() (xen.Port, bool, error)              { return 0, false, nil }
+func (m *noMachine) Unmask([]xen.Port) error                    { return nil }
 func (m *noMachine) Notify(xen.Port) error                      { return nil }
 func (m *noMachine) Bind(xen.DomID, xen.Port) (xen.Port, error) { return 2, nil }
 func (m *noMachine) BindException() (xen.Port, error)           { return 1, nil }

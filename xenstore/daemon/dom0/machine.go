@@ -61,8 +61,7 @@ func Open(events int) (*Machine, error) {
 // FD implements daemon.Events.
 func (m *Machine) FD() int { return m.events }
 
-// Take implements daemon.Events. A port that was read stays masked until it is written back; it is at once, so that
-// nothing is missed: what it tells of is looked at after.
+// Take implements daemon.Events.
 func (m *Machine) Take() (xen.Port, bool, error) {
 	if len(m.pending) == 0 {
 		var b [4 * 256]byte
@@ -75,9 +74,6 @@ func (m *Machine) Take() (xen.Port, bool, error) {
 		case n <= 0:
 			return 0, false, nil
 		}
-		if _, err := unix.Write(m.events, b[:n]); err != nil {
-			return 0, false, os.NewSyscallError("write", err)
-		}
 		for i := 0; i+4 <= n; i += 4 {
 			m.pending = append(m.pending, xen.Port(le.Uint32(b[i:])))
 		}
@@ -85,6 +81,22 @@ func (m *Machine) Take() (xen.Port, bool, error) {
 	p := m.pending[0]
 	m.pending = m.pending[1:]
 	return p, true, nil
+}
+
+// Unmask implements daemon.Events. One that was closed meanwhile is refused by itself.
+func (m *Machine) Unmask(ports []xen.Port) error {
+	var b [4 * 256]byte
+	for len(ports) > 0 {
+		n := min(len(ports), len(b)/4)
+		for i, p := range ports[:n] {
+			le.PutUint32(b[4*i:], uint32(p))
+		}
+		if _, err := unix.Write(m.events, b[:4*n]); err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		ports = ports[n:]
+	}
+	return nil
 }
 
 // Requests of the event channel device: _IOC(_IOC_NONE, 'E', number, size).

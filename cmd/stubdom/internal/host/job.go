@@ -48,7 +48,7 @@ type job struct {
 
 // Run does the whole job and prints what was verified on out.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {
-	j := &job{Options: o, screen: newScreen(o.Words, terminal(o.Words)), begun: time.Now()}
+	j := &job{Options: o, screen: newScreen(o.Words), begun: time.Now()}
 	defer func() {
 		for i := len(j.undo) - 1; i >= 0; i-- {
 			j.undo[i]()

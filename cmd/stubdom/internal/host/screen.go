@@ -19,7 +19,6 @@ type screen struct {
 	now  func() time.Time
 
 	mu    sync.Mutex
-	begun time.Time
 	step  string // under way, "" if none
 	since time.Time
 	words string // what is known of the step under way
@@ -47,9 +46,10 @@ func terminal(w io.Writer) bool {
 	return err == nil
 }
 
-func newScreen(w io.Writer, live bool) *screen {
-	s := &screen{w: w, live: live, now: time.Now, stop: make(chan struct{}), stopped: make(chan struct{})}
-	s.begun = s.now()
+func newScreen(w io.Writer) *screen { return newScreenAt(w, terminal(w), time.Now) }
+
+func newScreenAt(w io.Writer, live bool, now func() time.Time) *screen {
+	s := &screen{w: w, live: live, now: now, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go func() {
 		defer close(s.stopped)
 		tick := time.NewTicker(500 * time.Millisecond)
