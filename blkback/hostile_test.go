@@ -248,7 +248,7 @@ func TestHostileFrontend(t *testing.T) {
 				neighbour := connectOn(t, host, quiet, wiring{persistent: true})
 				copy(neighbour.page(0), "this is mine")
 				neighbour.good(neighbour.whole(blkif.Write, 8, 0, 1))
-				for left := n / (2 * len(all)); left > 0; left -= 1000 {
+				for left := n/(2*len(all)) + 1; left > 0; left -= 1000 {
 					h.send(&anything, min(left, 1000))
 					neighbour.good(neighbour.whole(blkif.Read, 8, 1, 1))
 					if got := string(neighbour.page(1)[:12]); got != "this is mine" {
@@ -273,7 +273,7 @@ func TestHostileFrontend(t *testing.T) {
 // Memory that changes while a request is served makes no difference to what was checked: a second goroutine turns
 // requests in the ring and segments in their pages from good to bad and back all the time.
 func TestMemoryThatChanges(t *testing.T) {
-	rounds := 3000
+	rounds := 1000
 	if testing.Short() {
 		rounds = 100
 	}

@@ -41,7 +41,7 @@ type Options struct {
 	Parallel int
 	// MapPages is from how many pages on a call of the device maps the frontend's pages instead of copying them,
 	// where they are not kept mapped. Default 1<<30: never. Mapping costs four system calls and a flush of the TLB,
-	// copying one system call for all requests of a batch (TestBlockBackendFigures in tests/system).
+	// copying one system call for all requests of a batch (docs/block-backend.md has figures).
 	MapPages int
 	// Resumable answers the requests of a ring in the order in which they were asked, although they are served in any.
 	// Only then does a ring tell which requests were not answered yet, and only so can a program that was killed be

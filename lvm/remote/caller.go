@@ -62,10 +62,14 @@ func Run(ctx context.Context, store *xenstore.Client, dom xen.DomID, args []stri
 		return fail(err)
 	}
 	defer w.Close()
+	// xenstored drops what a dead domain owned without a word. Only dom0 may watch for deaths.
+	if err := w.Add(ctx, xs.ReleaseDomain); err != nil && !errors.Is(err, xenstore.ErrPermission) {
+		return fail(err)
+	}
+	defer c.remove(ctx) // also of a request whose writing was given up: it may be there
 	if err := store.Write(ctx, c.request, string(value)); err != nil {
 		return fail(err)
 	}
-	defer c.remove(ctx)
 	if code, err = c.follow(ctx, w, stdout, stderr); err != nil {
 		return fail(err)
 	}

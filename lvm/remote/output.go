@@ -93,26 +93,38 @@ func (o *output) flush() {
 	if len(o.buf) == 0 || o.err != nil {
 		return
 	}
-	value := string(o.kind) + string(o.buf)
-	o.buf = o.buf[:0]
-	if o.err = o.room(); o.err != nil {
-		return
-	}
-	if o.err = o.write(strconv.Itoa(o.pieces), value); o.err == nil {
-		o.pieces++
+	if o.err = o.room(); o.err == nil {
+		o.err = o.write(o.piece())
 	}
 }
 
-// write writes a node of the reply if the caller is still there.
-func (o *output) write(name, value string) error {
+// piece takes what is in buf as a piece, and gives the nodes for it.
+func (o *output) piece() map[string]string {
+	nodes := map[string]string{strconv.Itoa(o.pieces): string(o.kind) + string(o.buf)}
+	o.buf = o.buf[:0]
+	o.pieces++
+	nodes["running"] = strconv.Itoa(o.pieces)
+	return nodes
+}
+
+// write writes nodes of the reply if the caller is still there. Its requests go together: the way to xenstored and back
+// takes far longer than one of them.
+func (o *output) write(nodes map[string]string) error {
 	return o.store.Transact(o.base, func(tx *xenstore.Tx) error {
-		if ok, err := tx.Exists(o.base, o.node("running")); err != nil || !ok {
+		// First, and alone: in the transaction the caller's node would be there once it is written.
+		if there, err := tx.Exists(o.base, o.node("running")); err != nil || !there {
 			return errors.Join(err, errGone)
 		}
-		if err := tx.Write(o.base, o.node(name), value); err != nil {
-			return err
+		var wg sync.WaitGroup
+		errs := make([]error, len(nodes))
+		i := 0
+		for name, v := range nodes {
+			to := &errs[i]
+			i++
+			wg.Go(func() { *to = tx.Write(o.base, o.node(name), v) })
 		}
-		return tx.Write(o.base, o.node("running"), strconv.Itoa(o.pieces+1))
+		wg.Wait()
+		return errors.Join(errs...)
 	})
 }
 
@@ -142,18 +154,19 @@ func (o *output) room() error {
 func (o *output) end(code int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.flush()
 	defer o.cancel(nil)
+	nodes := make(map[string]string)
+	if len(o.buf) > 0 && o.err == nil {
+		if o.err = o.room(); o.err == nil {
+			nodes = o.piece()
+		}
+	}
 	switch {
 	case errors.Is(o.err, errStalled):
 		o.pieces++ // if there is a caller yet, it is to miss what was dropped
 	case o.err != nil:
 		return o.err
 	}
-	return o.store.Transact(o.base, func(tx *xenstore.Tx) error {
-		if ok, err := tx.Exists(o.base, o.node("running")); err != nil || !ok {
-			return errors.Join(err, errGone)
-		}
-		return tx.Write(o.base, o.node("code"), fmt.Sprintf("%d %d", code&255, o.pieces))
-	})
+	nodes["code"] = fmt.Sprintf("%d %d", code&255, o.pieces)
+	return o.write(nodes)
 }
