@@ -273,7 +273,7 @@ func TestHostileFrontend(t *testing.T) {
 // Memory that changes while a request is served makes no difference to what was checked: a second goroutine turns
 // requests in the ring and segments in their pages from good to bad and back all the time.
 func TestMemoryThatChanges(t *testing.T) {
-	rounds := 3000
+	rounds := 1000
 	if testing.Short() {
 		rounds = 100
 	}

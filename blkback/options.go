@@ -3,6 +3,7 @@ package blkback
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"morgana/xen"
@@ -32,6 +33,9 @@ type Options struct {
 	// BufferPages bounds the memory that the requests of a ring may use at a time, in pages of 4 KiB: 256 to 65536,
 	// default 1024. Memory is taken as it is needed and given back after a minute without use.
 	BufferPages int
+	// MemoryPages bounds these pages for all rings together, at least 256; beyond it a ring has one call of the device
+	// at a time, whose up to 256 pages it always gets. Default: a quarter of Go's memory limit, at most 64 MiB.
+	MemoryPages int
 	// Parallel is how many calls of the device may be under way for a ring at a time, 1 to 1024, default 32. With 1
 	// the goroutine that reads the ring makes them itself, one after the other.
 	Parallel int
@@ -50,6 +54,8 @@ type Options struct {
 	// Clock is the time that requests and grants are aged by, from any start. Default: the machine's monotonic clock.
 	// Safe for concurrent use.
 	Clock func() time.Duration
+
+	pool *pool // of MemoryPages
 }
 
 const (
@@ -62,6 +68,7 @@ const (
 	defaultBufferPages = 1024
 	defaultParallel    = 32
 	neverMap           = 1 << 30
+	mostMemory         = 64 << 20
 )
 
 // fill checks the options and puts in the defaults.
@@ -76,6 +83,7 @@ func (o *Options) fill() error {
 	set(&o.IndirectSegments, callPages)
 	set(&o.PersistentGrants, defaultPersistent)
 	set(&o.BufferPages, defaultBufferPages)
+	set(&o.MemoryPages, int(max(min(debug.SetMemoryLimit(-1)/4, mostMemory), callPages*xen.PageSize)/xen.PageSize))
 	set(&o.Parallel, defaultParallel)
 	set(&o.MapPages, neverMap)
 	o.IndirectSegments = max(o.IndirectSegments, 0)
@@ -96,6 +104,7 @@ func (o *Options) fill() error {
 		{"IndirectSegments", o.IndirectSegments, 0, callPages},
 		{"PersistentGrants", o.PersistentGrants, 0, 1 << 16},
 		{"BufferPages", o.BufferPages, callPages, 1 << 16},
+		{"MemoryPages", o.MemoryPages, callPages, 1 << 24},
 		{"Parallel", o.Parallel, 1, 1024},
 		{"MapPages", o.MapPages, 1, neverMap},
 	} {
@@ -106,6 +115,7 @@ func (o *Options) fill() error {
 	if o.RingPages&(o.RingPages-1) != 0 {
 		return fmt.Errorf("blkback: RingPages is %d: a power of two wanted", o.RingPages)
 	}
+	o.pool = &pool{limit: int64(o.MemoryPages)}
 	if o.CloseTimeout < 0 {
 		return fmt.Errorf("blkback: CloseTimeout is %v: a positive one wanted", o.CloseTimeout)
 	}

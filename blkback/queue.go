@@ -47,7 +47,7 @@ type queue struct {
 	ring   *ring.Back
 	limits blkif.Limits
 	slot   [ring.HeaderSize * 2]byte // a copy of a request, or of a response
-	now    time.Duration             // when the batch was taken
+	now    time.Duration             // when it last looked at the clock, which is a system call in a unikernel
 	failed bool                      // the ring is broken
 	over   bool                      // ended is closed
 
@@ -85,7 +85,7 @@ func newQueue(q *queue) (*queue, error) {
 	q.ring = r
 	q.ended = make(chan struct{})
 	q.work = make(chan *call, q.opt.Parallel)
-	q.bufs.limit = q.opt.BufferPages
+	q.bufs.limit, q.bufs.pool = q.opt.BufferPages, q.opt.pool
 	q.tally.stats = &q.disk.stats
 	q.reported = -reportEvery
 	q.limits = blkif.Limits{
@@ -128,18 +128,23 @@ func (q *queue) step() {
 	if q.over {
 		return
 	}
+	worked := false
 	for rounds := 1; ; rounds++ {
 		q.collect()
 		answered := q.answer() // what has returned does not wait for what begins
 		taken := q.take()
 		q.start()
 		answered += q.answer()
+		worked = worked || taken+answered > 0
 		if taken+answered == 0 && q.idle() {
 			break
 		}
 		if rounds%yieldAfter == 0 {
 			runtime.Gosched()
 		}
+	}
+	if !worked {
+		q.now = q.opt.Clock()
 	}
 	q.tend()
 	if q.closing.Load() && q.running == 0 {
@@ -180,6 +185,7 @@ func (q *queue) collect() {
 		next := c.next
 		q.running--
 		q.pace[c.kind].add(c.took)
+		q.now = max(q.now, c.ended)
 		q.done.add(c)
 		c = next
 	}
@@ -190,8 +196,6 @@ func (q *queue) take() int {
 	if !q.takes() {
 		return 0
 	}
-	q.now = q.opt.Clock()
-	q.limits.Sectors = q.disk.sectors()
 	var batch requestList
 	indirect := 0
 	n := 0
@@ -202,6 +206,10 @@ func (q *queue) take() int {
 		}
 		if !ok {
 			break
+		}
+		if n == 0 {
+			q.now = q.opt.Clock()
+			q.limits.Sectors = q.disk.sectors()
 		}
 		r := q.newRequest()
 		if q.opt.Resumable {
@@ -323,6 +331,7 @@ func (q *queue) end() {
 	if q.kept != nil {
 		q.kept.dropAll()
 	}
+	q.bufs.dropAll()
 	q.pages.Close()
 	close(q.work)
 	close(q.ended)

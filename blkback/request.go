@@ -87,9 +87,9 @@ type call struct {
 	groups  []*keptGroup // held: what bufs lie in
 	mapping xen.Mapping  // mapped
 
-	inline bool
-	took   time.Duration
-	next   *call // in the list that it is in
+	inline      bool
+	took, ended time.Duration // handed out: how long it was made, and when it had returned
+	next        *call         // in the list that it is in
 }
 
 // accepts reports whether r can be served together with what the call has already.

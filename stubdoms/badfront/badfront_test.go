@@ -13,7 +13,6 @@ import (
 	"morgana/block"
 	"morgana/xen/blkfront"
 	"morgana/xen/sim"
-	"morgana/xen/xenbus"
 	"morgana/xen/xenbus/xenbustest"
 )
 
@@ -66,9 +65,7 @@ func TestAllWays(t *testing.T) {
 	defer neighbour.Close()
 	path := attach(bad, "bad")
 	f := newFront(bad, bad.Store(), path, 1)
-	running, end := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- xenbus.RunFrontend(running, bad.Store(), path, f) }()
+	f.start()
 	all, err := choose("all")
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +87,7 @@ func TestAllWays(t *testing.T) {
 	if f.refused == 0 || f.refused == f.sent {
 		t.Errorf("%d of %d requests refused: the mixture tests nothing", f.refused, f.sent)
 	}
-	end()
-	<-done
+	f.halt()
 	stop()
 	if err := <-served; !errors.Is(err, context.Canceled) {
 		t.Error(err)

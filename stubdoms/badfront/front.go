@@ -40,6 +40,8 @@ type front struct {
 	preparing *connection      // xenbus's goroutine's
 
 	sent, refused int
+
+	halt func() // the driver, after start
 }
 
 // connection is a ring that is in use until gone is closed.
@@ -59,6 +61,20 @@ type connection struct {
 
 func newFront(dom domain, store *xenstore.Client, path string, seed uint64) *front {
 	return &front{dom: dom, store: store, path: path, rng: rand.New(rand.NewPCG(seed, 7)), connected: make(chan *connection, 1)}
+}
+
+// start runs the driver, which connects and connects again, until halt.
+func (f *front) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = xenbus.RunFrontend(ctx, f.store, f.path, f) // without one there is no connection, which is noticed
+	}()
+	f.halt = func() {
+		cancel()
+		<-done
+	}
 }
 
 // Prepare implements xenbus.Frontend.

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"morgana/xen/devxen"
-	"morgana/xen/xenbus"
 	"morgana/xenstore"
 )
 
@@ -84,8 +83,7 @@ func misbehave(path string, chosen []way, requests, rounds int, seed uint64) err
 	}
 	defer dom.Close()
 	f := newFront(dom, store, path, seed)
-	done := make(chan error, 1)
-	go func() { done <- xenbus.RunFrontend(ctx, store, path, f) }()
+	f.start()
 	begun := time.Now()
 	for n := 0; n < rounds || rounds == 0; n++ {
 		for _, w := range chosen {
@@ -97,7 +95,6 @@ func misbehave(path string, chosen []way, requests, rounds int, seed uint64) err
 		}
 	}
 	fmt.Printf("badfront: %d requests, %d refused, in %v\n", f.sent, f.refused, time.Since(begun).Round(time.Millisecond))
-	cancel()
-	<-done
+	f.halt()
 	return nil
 }

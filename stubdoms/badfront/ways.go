@@ -152,11 +152,6 @@ func (f *front) teardown(c *connection, _ int) (string, error) {
 		return nil
 	})
 	// Without a word in xenstore so far. Closing is what makes the backend let go.
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := f.store.Write(ctx, f.path+"/state", "6"); err != nil {
-		return "", err
-	}
 	return f.comesBack(c)
 }
 
@@ -173,19 +168,24 @@ func (f *front) states(c *connection, _ int) (string, error) {
 		}
 		time.Sleep(time.Duration(f.rng.IntN(20)) * time.Millisecond)
 	}
-	if err := f.store.Write(ctx, f.path+"/state", "6"); err != nil {
-		return "", err
-	}
 	return f.comesBack(c)
 }
 
-// comesBack waits until the connection is given up, so that a new one follows.
+// comesBack closes the connection in xenstore, where our own driver does not know what we did, and begins anew with
+// another driver.
 func (f *front) comesBack(c *connection) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := f.store.Write(ctx, f.path+"/state", "6"); err != nil {
+		return "", err
+	}
+	f.halt()
+	f.start()
 	select {
 	case <-c.gone:
 		return "connected again", nil
-	case <-time.After(patience):
-		return "", errors.New("the states do not settle")
+	case <-ctx.Done():
+		return "", errors.New("the driver keeps a connection that is over")
 	}
 }
 

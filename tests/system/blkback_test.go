@@ -43,9 +43,9 @@ func TestBlockBackendBearsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	img := unikernel(t, h, "morgana/stubdoms/badfront")
-	for _, args := range []string{"--requests=1000", "--ways=vanish"} {
+	for i, args := range []string{"--requests=1000", "--ways=vanish"} {
 		bad, err := h.StartDomain(ctx, testbed.DomainConfig{
-			Name: "badfront", Kernel: img, MemoryMiB: 64, Disks: on("8-bad"), Cmdline: args + " device/vbd/51712",
+			Name: fmt.Sprintf("badfront-%d", i), Kernel: img, MemoryMiB: 64, Disks: on("8-bad"), Cmdline: args + " device/vbd/51712",
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -60,6 +60,10 @@ func TestBlockBackendBearsEverything(t *testing.T) {
 	reason, err := healthy.Wait(ctx)
 	if out := healthy.Console.String(); err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") {
 		t.Fatalf("the healthy domain ended with %q, %v:\n%s\nthe backend:\n%s", reason, err, out, back.Console)
+	}
+	// A domain whose pages are still mapped stays, dying, without a name.
+	if out, err := h.Script(ctx, `for n in $(seq 100); do xl list | grep -e badfront -e '(null)' || exit 0; sleep 0.2; done; exit 1`); err != nil {
+		t.Errorf("hostile domains are left: %v\n%s", err, out)
 	}
 	if out := back.Console.String(); strings.Contains(out, "panic") || strings.Contains(out, "FAIL") {
 		t.Errorf("the backend:\n%s", out)
