@@ -108,7 +108,12 @@ func (a *Attachment) attach(conn *blkif.Connection, c blkif.Queue, i int) (*queu
 	if conn.Persistent && a.features.Persistent {
 		q.kept = newKept(dom, a.Frontend, a.conf.PersistentGrants)
 	}
-	return newQueue(q)
+	if q, err = newQueue(q); err != nil {
+		return nil, err
+	}
+	// A backend that was killed may have answered and not told it.
+	_ = event.Notify()
+	return q, nil
 }
 
 // Disconnect implements xenbus.Backend. It waits for calls that the device does not return from no longer than

@@ -71,7 +71,7 @@ func (b *bench) script(rows []load) string {
 	}
 	s.WriteString(`f() { echo "FIO $1 begins"; read x </dev/hvc0
 o=$(/usr/bin/fio --name=x --filename=/dev/$2 --rw=$3 --bs=$4 --iodepth=$5 --direct=1 --ioengine=libaio --thread --norandommap \
- --time_based --runtime=$6 --output-format=terse --terse-version=3 2>&1); echo "FIO $1 ends: $o"; }
+ --time_based --runtime=$6 --output-format=terse --terse-version=3 2>&1 | tail -n 1); echo "FIO $1 ends: $o"; }
 `)
 	k := 0
 	for range b.turns {

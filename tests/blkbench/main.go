@@ -155,33 +155,59 @@ func (b *bench) measure(ctx context.Context, files testbed.Files, specs []string
 	}
 	defer g.Destroy(context.WithoutCancel(ctx))
 	t := &table{roads: b.roads, loads: rows}
+	if _, err := g.Console.WaitFor(ctx, "FIO 0 begins"); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, g.Console)
+	}
+	// What dom0 and the others use while nothing is asked of them, the measuring included.
+	idle := make([]time.Duration, len(ways))
+	for j, w := range ways {
+		if idle[j], err = b.used(ctx, w, func() error {
+			select {
+			case <-time.After(time.Duration(b.seconds) * time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}); err != nil {
+			return nil, err
+		}
+	}
 	n := b.turns * len(rows) * len(b.roads)
 	for k := range n {
 		i, j := k/len(b.roads)%len(rows), k%len(b.roads)
 		if _, err := g.Console.WaitFor(ctx, fmt.Sprintf("FIO %d begins", k)); err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, g.Console)
 		}
-		before, err := cpu(ctx, b.host, ways[j].domains)
-		if err != nil {
-			return nil, err
-		}
-		g.Console.Type("\n")
-		m, err := g.Console.WaitFor(ctx, fmt.Sprintf(`FIO %d ends: (.*)`, k))
+		var m []string
+		used, err := b.used(ctx, ways[j], func() (err error) {
+			g.Console.Type("\n")
+			m, err = g.Console.WaitFor(ctx, fmt.Sprintf(`FIO %d ends: (.*)`, k))
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, g.Console)
-		}
-		after, err := cpu(ctx, b.host, ways[j].domains)
-		if err != nil {
-			return nil, err
 		}
 		r, err := parseTerse(m[1])
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, g.Console)
 		}
-		r.cpu = after - before
+		r.cpu = max(used-idle[j], 0)
 		t.add(i, j, r)
 		fmt.Fprintf(os.Stderr, "blkbench: %3d of %d, %4.0f s: %-14s %-8s %8.0f requests/s\n",
 			k+1, n, time.Since(start).Seconds(), rows[i].name, b.roads[j].name, r.rate)
 	}
 	return t, nil
+}
+
+// used is the CPU time that the domains of a way use while f runs.
+func (b *bench) used(ctx context.Context, w way, f func() error) (time.Duration, error) {
+	before, err := cpu(ctx, b.host, w.domains)
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	after, err := cpu(ctx, b.host, w.domains)
+	return after - before, err
 }

@@ -133,10 +133,7 @@ func TestStorageDomain(t *testing.T) {
 	s.says(web, 3*time.Minute, `(?m)^/dev/xvda on / type ext4`)
 	t.Logf("the guest's root is there %v after xl create, which took %v", time.Since(began).Round(time.Millisecond), web.Created.Round(time.Millisecond))
 	s.says(web, 3*time.Minute, `GUEST wrote`)
-	var sums []string
-	for _, m := range regexp.MustCompile(`(?m)^[0-9a-f]{64}  [1-8]`).FindAllString(web.Console.String(), -1) {
-		sums = append(sums, m)
-	}
+	sums := regexp.MustCompile(`(?m)^[0-9a-f]{64}  [1-8]`).FindAllString(web.Console.String(), -1)
 	if reason, err := web.Wait(within(t, 2*time.Minute)); err != nil || reason != "poweroff" {
 		t.Fatalf("the guest ended with %q, %v\n%s", reason, err, web.Console)
 	}

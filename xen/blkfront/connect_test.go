@@ -21,7 +21,7 @@ import (
 
 // world is a host with a tool stack, a domain that has a disk and one that serves it by package blkback.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	host   *sim.Host
 	tools  xenbustest.ToolStack
 	front  *sim.Domain
@@ -32,7 +32,7 @@ type world struct {
 	server *blkback.Server
 }
 
-func newWorld(t *testing.T, disk block.Device, opts ...sim.Option) *world {
+func newWorld(t testing.TB, disk block.Device, opts ...sim.Option) *world {
 	t.Helper()
 	w := &world{t: t, host: sim.New(1, opts...), disk: disk, stop: func() {}}
 	t.Cleanup(w.host.Close)
@@ -239,6 +239,35 @@ func TestCloseGivesAllBack(t *testing.T) {
 		d.Close()
 		if n := d.Stats().Parked; n > 0 {
 			t.Logf("%d pages were still mapped when they were given back", n)
+		}
+	}
+}
+
+// Both halves over the simulator, whose notifications cost about as much as Xen's: reads and writes of memory.
+func BenchmarkPair(b *testing.B) {
+	for _, op := range []blkfront.Op{blkfront.Read, blkfront.Write} {
+		for _, size := range []int{4 << 10, 64 << 10, 1 << 20} {
+			for _, depth := range []int{1, 32} {
+				b.Run(fmt.Sprintf("%v-%dK-depth-%d", op, size>>10, depth), func(b *testing.B) {
+					w := newWorld(b, block.NewMem(64<<20, 512))
+					d := w.open(blkfront.Config{})
+					reqs := make([]blkfront.Request, depth)
+					for i := range reqs {
+						reqs[i] = blkfront.Request{Op: op, Off: int64(i) << 20, Bufs: [][]byte{make([]byte, size)}}
+					}
+					b.SetBytes(int64(size))
+					b.ReportAllocs()
+					if err := d.Do(context.Background(), reqs); err != nil { // pages and buffers are there afterwards
+						b.Fatal(err)
+					}
+					b.ResetTimer()
+					for i := 0; i < b.N; i += depth {
+						if err := d.Do(context.Background(), reqs); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
 		}
 	}
 }

@@ -72,7 +72,11 @@ func walk(t *testing.T, d *Disk, begin, end int64, seed uint64) {
 		}
 	}
 	check(d.WriteZeroes(begin, end-begin))
-	for range 150 {
+	steps := 150
+	if testing.Short() {
+		steps = 40
+	}
+	for range steps {
 		if t.Failed() {
 			return
 		}

@@ -9,6 +9,9 @@ import (
 // poolStep is how many pages a pool grows by.
 const poolStep = 64
 
+// patience is after how many requests a pool that got no more pages asks again.
+const patience = 1000
+
 // page is a page that the backend may map, reading and writing.
 type page struct {
 	ref   xen.GrantRef
@@ -22,7 +25,8 @@ type pool struct {
 	total   int // pages there are, given out or not
 	limit   int // pages there may be
 	growing bool
-	full    bool // no more can be had
+	full    bool // no more can be had, for a while
+	returns int  // of pages since then
 	chunks  []xen.Grant
 }
 
@@ -34,7 +38,15 @@ func (p *pool) take(dst []page, n int) []page {
 	return dst
 }
 
-func (p *pool) put(pages []page) { p.free = append(p.free, pages...) }
+// put takes pages back.
+func (p *pool) put(pages []page) {
+	p.free = append(p.free, pages...)
+	if p.full {
+		if p.returns++; p.returns == patience {
+			p.full = false
+		}
+	}
+}
 
 // mayGrow reports whether it is worth asking for more.
 func (p *pool) mayGrow() bool { return !p.full && !p.growing && p.total < p.limit }
@@ -46,7 +58,7 @@ func (p *pool) step() int { return min(poolStep, p.limit-p.total) }
 func (p *pool) add(g xen.Grant) {
 	p.growing = false
 	if g == nil {
-		p.full = true
+		p.full, p.returns = true, 0
 		return
 	}
 	p.chunks = append(p.chunks, g)

@@ -64,7 +64,8 @@ func (s *session) start(f blkif.Features) {
 	s.cancel = cancel
 	for _, q := range s.queues {
 		q.most = most
-		q.pool.limit = max(s.d.cfg.Memory/xen.PageSize, most+1)
+		data := max(s.d.cfg.Memory/xen.PageSize, most)
+		q.pool.limit = data + data/most // and the pages of segments of the largest requests
 		s.wg.Go(func() {
 			if err := q.run(ctx); err != nil {
 				s.d.end(s.d.error("talk to the backend", -1, fmt.Errorf("%w: %w", ErrBackend, err)))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"morgana/xen"
 )
@@ -21,16 +22,59 @@ type portDevice interface {
 	notify(xen.Port) error
 }
 
-// portFile is the device itself.
+// portFile is the device itself. Its calls never block, and are made without the runtime's hand-over of the processor:
+// that would cost more than they do, because after a rest it wakes the thread which watches the scheduler (sysmon), and
+// that one's sleeps cost timers.
 type portFile struct {
 	*os.File
-	fd int
+	fd  int
+	raw syscall.RawConn
+
+	// Of the goroutine in Read.
+	try func(fd uintptr) bool // made once: it does not allocate
+	buf []byte
+	n   int
+	err error
 }
 
 func newPortFile(f *os.File) (*portFile, error) {
 	fd, err := descriptor(f)
-	return &portFile{File: f, fd: fd}, err
+	if err != nil {
+		return nil, err
+	}
+	p := &portFile{File: f, fd: fd}
+	if p.raw, err = f.SyscallConn(); err != nil {
+		return nil, err
+	}
+	p.try = func(uintptr) bool {
+		for {
+			p.n, p.err = read(p.fd, p.buf)
+			if !errors.Is(p.err, syscall.EINTR) {
+				return !errors.Is(p.err, syscall.EAGAIN)
+			}
+		}
+	}
+	return p, nil
 }
+
+// Read waits in Go's poller while there is nothing. For one goroutine at a time.
+func (f *portFile) Read(b []byte) (int, error) {
+	f.buf = b
+	err := f.raw.Read(f.try)
+	f.buf = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case f.err != nil:
+		return 0, f.err
+	case f.n == 0:
+		return 0, io.EOF
+	}
+	return f.n, nil
+}
+
+// Write unmasks ports. Not to be called after Close, or while it is.
+func (f *portFile) Write(b []byte) (int, error) { return write(f.fd, b) }
 
 func (f *portFile) bind(request uintptr, args []byte) (xen.Port, error) {
 	n, err := ioctl(f.fd, request, args)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -225,6 +227,56 @@ func TestEventsDoNotAllocate(t *testing.T) {
 		}
 	}); n > 1 { // the stand-in's own slice
 		t.Errorf("%v allocations for an event", n)
+	}
+}
+
+// The device's own reads wait in the poller, take what is there, allocate nothing, and end when it is closed. A socket
+// stands for the device: it blocks and wakes in the same way.
+func TestPortFileWaits(t *testing.T) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := os.NewFile(uintptr(fds[1]), "peer")
+	defer peer.Close()
+	f, err := newPortFile(os.NewFile(uintptr(fds[0]), "device"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, again := make(chan int), make(chan struct{})
+	go func() {
+		defer close(got)
+		b := make([]byte, 64)
+		for range again {
+			n, err := f.Read(b)
+			if err != nil {
+				return
+			}
+			got <- n
+		}
+	}()
+	ports := []byte{7, 0, 0, 0, 9, 0, 0, 0}
+	turn := func() {
+		again <- struct{}{}
+		if _, err := write(fds[1], ports); err != nil {
+			t.Fatal(err)
+		}
+		if n := <-got; n != len(ports) {
+			t.Fatalf("%d bytes", n)
+		}
+	}
+	turn()
+	if n := testing.AllocsPerRun(200, turn); n > 0 {
+		t.Errorf("%v allocations for a read", n)
+	}
+	if n, err := f.Write(ports); n != len(ports) || err != nil {
+		t.Error(n, err)
+	}
+	again <- struct{}{}
+	time.Sleep(10 * time.Millisecond) // most likely it waits now; if not it finds the file closed
+	f.Close()
+	if n, ok := <-got; ok {
+		t.Errorf("a read of a closed device gave %d bytes", n)
 	}
 }
 

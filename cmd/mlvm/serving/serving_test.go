@@ -152,6 +152,44 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// Devices of this machine are locked as mlvm's commands lock them: nobody changes the group while it is served.
+func TestDevicesAreLocked(t *testing.T) {
+	disk := newDisk(t)
+	t.Setenv("MLVM_LOCK_DIR", filepath.Dir(disk))
+	v := New(nil, Options{Devices: []string{disk}})
+	if names, err := v.Start(t.Context()); err != nil || fmt.Sprint(names) != "[vg0]" {
+		t.Fatal(names, err)
+	}
+	x, err := v.Open(t.Context(), "vg0/web1", false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.LV.WriteAt([]byte("here"), 0); err != nil {
+		t.Fatal(err)
+	}
+	run(t, v, 0, "lvcreate -L8m -n web3 vg0")
+
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	s := command.System{
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Args: []string{"-L8m", "-n", "web4", "vg0"},
+		Getenv: func(name string) string {
+			return map[string]string{"MLVM_DEVICES": disk, "MLVM_LOCK_DIR": filepath.Dir(disk), "MLVM_SYSTEM_DIR": filepath.Dir(disk)}[name]
+		},
+	}
+	if code := command.Main(ctx, s, verbs.All(), "lvcreate"); code == 0 {
+		t.Errorf("another mlvm changed a group that is served\n%s", &out)
+	}
+	x.Close()
+	if err := v.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if out := mlvm(t, disk, "lvs --noheadings -o lv_name"); strings.Join(strings.Fields(out), " ") != "web1 web2 web3" {
+		t.Errorf("afterwards there is\n%s", out)
+	}
+}
+
 // A command takes as long with 2000 volumes as with one.
 func TestConstantTime(t *testing.T) {
 	if testing.Short() {
