@@ -26,8 +26,8 @@ setup:
 	@./.ci/setup
 
 .PHONY: run
-run: stubdoms ## bring domains up on this Xen host, or on one booted in QEMU, and show what they do
-	@./build/demo --images build/stubdoms
+run: stubdoms ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest
+	@./build/stubdom host
 
 .PHONY: build
 build: setup ## build the programs into build/
@@ -38,6 +38,7 @@ build: setup ## build the programs into build/
 stubdoms: build ## build every unikernel of stubdoms/ into build/stubdoms/NAME.elf
 	@mkdir -p build/stubdoms
 	@for s in $(STUBDOMS); do ./build/stubdom build ./stubdoms/$$s -o build/stubdoms/$$s.elf; done
+	@cp stubdoms/xenstore/start-xenstore-domain build/stubdoms/
 
 .PHONY: kernel
 kernel: ## build the unikernel's kernel anew and embed it

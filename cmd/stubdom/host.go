@@ -20,7 +20,8 @@ serves, writes, syncs and powers off; then lvm2, e2fsck and checksums say whethe
 standard error, what was verified on standard output.`,
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "images", Value: "build/stubdoms", Usage: "`DIRECTORY` of the domains' images, which make stubdoms makes"},
-		&cli.BoolFlag{Name: "linux", Usage: "let dom0's own Linux serve the volume, for comparison"},
+		&cli.StringFlag{Name: "programs", Value: "build", Usage: "`DIRECTORY` of the programs that make build makes"},
+		&cli.BoolFlag{Name: "linux", Usage: "let dom0's own Linux serve the volume, and xenstored the store, for comparison"},
 		&cli.DurationFlag{Name: "timeout", Value: 15 * time.Minute, Usage: "give up after this `TIME`"},
 	},
 	Action: func(c *cli.Context) error {
@@ -31,7 +32,7 @@ standard error, what was verified on standard output.`,
 		defer stop()
 		ctx, cancel := context.WithTimeout(ctx, c.Duration("timeout"))
 		defer cancel()
-		if err := host.Run(ctx, host.Options{Images: c.String("images"), Words: os.Stderr, Linux: c.Bool("linux")}, os.Stdout); err != nil {
+		if err := host.Run(ctx, host.Options{Images: c.String("images"), Programs: c.String("programs"), Words: os.Stderr, Linux: c.Bool("linux")}, os.Stdout); err != nil {
 			return endOf(ctx, err)
 		}
 		return nil

@@ -39,6 +39,7 @@ func (j *job) verify(ctx context.Context) error {
 	out, err := j.h.Script(ctx, fmt.Sprintf(`set -e
 vg=%s lv=%s
 vgck $vg
+lvs --noheadings $vg/%s >/dev/null
 vgchange -qq -ay $vg >/dev/null
 lvs --noheadings -o lv_name,lv_size $vg
 e2fsck -fn /dev/$vg/$lv >/tmp/fsck 2>&1 || { cat /tmp/fsck >&2; exit 1; }
@@ -46,7 +47,7 @@ mount -o ro /dev/$vg/$lv /tmp/root
 sha256sum /tmp/root/srv/data | cut -d' ' -f1 >/tmp/sum
 umount /tmp/root
 vgchange -qq -an $vg >/dev/null
-echo "sum $(cat /tmp/sum)"`, group, volume))
+echo "sum $(cat /tmp/sum)"`, group, volume, made))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"time"
@@ -25,7 +26,7 @@ func (j *job) startStorage(ctx context.Context) error {
 	}
 	j.storage = d
 	begun := time.Now()
-	if _, err := d.Console.WaitFor(ctx, `storage: serves`); err != nil {
+	if _, err := d.Console.WaitFor(ctx, `msg=serving`); err != nil {
 		return fmt.Errorf("%w; its console:\n%s", err, d.Console)
 	}
 	j.screen.say("created in %.1f s, served %.1f s later", d.Created.Seconds(), time.Since(begun).Seconds())
@@ -57,6 +58,26 @@ echo "GUEST data $(sha256sum </srv/data | cut -d' ' -f1)"`)
 	}
 	j.screen.say("created in %.1f s, its root is %s after %.1f s", j.guest.Created.Seconds(), m[1], time.Since(begun).Seconds())
 	return nil
+}
+
+// manage creates a volume, while the guest uses another, by mlvm in dom0.
+func (j *job) manage(ctx context.Context) error {
+	if j.Linux {
+		_, err := j.h.Output(ctx, "lvcreate", "-qq", "--yes", "-L", "100M", "-n", made, group)
+		j.screen.say("lvcreate -n %s", made)
+		return err
+	}
+	program, err := os.ReadFile(filepath.Join(j.Programs, "mlvm"))
+	if err != nil {
+		return fmt.Errorf("%w; make build makes it", err)
+	}
+	if err := os.WriteFile(filepath.Join(j.h.Share, "mlvm"), program, 0o755); err != nil {
+		return err
+	}
+	begun := time.Now()
+	_, err = j.h.Output(ctx, j.h.Path("mlvm"), "--domain", j.storage.Name, "lvcreate", "-L", "100M", "-n", made, group)
+	j.screen.say("mlvm --domain %s lvcreate -n %s took %.1f s", j.storage.Name, made, time.Since(begun).Seconds())
+	return err
 }
 
 // name is a domain's name, if it was started.

@@ -15,15 +15,17 @@ import (
 
 // Options of the job.
 type Options struct {
-	Images string    // directory of the images that make stubdoms makes
-	Words  io.Writer // how it goes
-	Linux  bool      // dom0's own Linux serves the volume, for comparison
+	Images   string    // directory of the images that make stubdoms makes
+	Programs string    // directory of the programs that make build makes
+	Words    io.Writer // how it goes
+	Linux    bool      // dom0's own Linux serves the volume, and C xenstored the store, for comparison
 }
 
 // Names of what the job makes.
 const (
 	group      = "vg0"
 	volume     = "web"
+	made       = "more" // while the guest runs
 	storageDom = "storage"
 	guestDom   = "web"
 	diskMiB    = 1024 // the disk that the storage domain gets
@@ -65,6 +67,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		{"dom0's lvm2 prepares the disk", j.prepareDisk},
 		{"the storage domain opens it", j.startStorage},
 		{"a stock Linux guest boots from its volume", j.startGuest},
+		{"its volumes are managed meanwhile", j.manage},
 		{"the guest works, syncs, powers off", j.endGuest},
 		{"the storage domain gives the disk back", j.endStorage},
 		{"dom0's lvm2 and e2fsck look at it", j.verify},
@@ -102,9 +105,10 @@ func (j *job) verified(format string, args ...any) {
 func (j *job) bringHost(ctx context.Context) error {
 	o := testbed.Options{Progress: (*progress)(j), GuestRoot: true}
 	own := testbed.OwnHost()
+	var err error
 	if !own {
-		dir, err := os.MkdirTemp("", "morgana-disk")
-		if err != nil {
+		var dir string
+		if dir, err = os.MkdirTemp("", "morgana-disk"); err != nil {
 			return err
 		}
 		j.undo = append(j.undo, func() { os.RemoveAll(dir) })
@@ -114,15 +118,27 @@ func (j *job) bringHost(ctx context.Context) error {
 		}
 		o.Disks = []string{file}
 		j.disk = "/dev/vdb" // after dom0's own
+		if !j.Linux {
+			if o.Share, err = os.MkdirTemp("", "morgana-share"); err != nil {
+				return err
+			}
+			j.undo = append(j.undo, func() { os.RemoveAll(o.Share) })
+			if o.Xenstored, err = j.xenstoreDomain(o.Share); err != nil {
+				return err
+			}
+		}
 		j.screen.say("booting one in QEMU")
 	}
-	var err error
 	if j.h, err = testbed.Start(ctx, o); err != nil {
 		return err
 	}
 	j.unwatch = j.watch(ctx)
 	if !own {
-		j.screen.say("booted in QEMU in %.1f s", j.h.BootTime.Seconds())
+		by := "a domain of ours"
+		if j.Linux {
+			by = "C xenstored"
+		}
+		j.screen.say("booted in QEMU in %.1f s, %s serves xenstore", j.h.BootTime.Seconds(), by)
 		return nil
 	}
 	j.screen.say("this machine's own")
@@ -134,6 +150,21 @@ func (j *job) bringHost(ctx context.Context) error {
 	j.disk = strings.TrimSpace(loop)
 	j.undo = append(j.undo, func() { j.h.Output(context.WithoutCancel(ctx), "losetup", "-d", j.disk) })
 	return err
+}
+
+// xenstoreDomain puts into the share what starts the domain that serves xenstore, and returns its name in dom0.
+func (j *job) xenstoreDomain(share string) (string, error) {
+	for _, name := range []string{"xenstore.elf", "start-xenstore-domain"} {
+		b, err := os.ReadFile(filepath.Join(j.Images, name))
+		if err != nil {
+			return "", fmt.Errorf("%w; make stubdoms makes it", err)
+		}
+		if err := os.WriteFile(filepath.Join(share, name), b, 0o755); err != nil {
+			return "", err
+		}
+	}
+	const script = "#!/bin/sh\nKERNEL=/share/xenstore.elf /share/start-xenstore-domain \"$@\" && xl vcpu-pin Xenstore 0 1\n"
+	return "/share/start", os.WriteFile(filepath.Join(share, "start"), []byte(script), 0o755)
 }
 
 func sparse(file string) error {
