@@ -63,7 +63,7 @@ test: setup stubdoms ## every test, those against real Xen too
 
 .PHONY: test-storedomain
 test-storedomain: setup stubdoms ## the xenstore domain on real Xen; not yet a part of make test, see docs/xenstore-domain.md
-	$(GO) test -tags storedomain -count=1 -v -timeout 25m -run TestXenstoreDomain ./tests/system
+	$(GO) test -tags storedomain -count=1 -v -timeout 40m -run 'TestXenstoreDomain|TestXenstoredOnXen' ./tests/system
 
 .PHONY: test-consoles
 test-consoles: setup ## the console daemon on real Xen; not yet a part of make test, see docs/consoles.md
@@ -92,6 +92,7 @@ bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; t
 .PHONY: bench-xenstore
 bench-xenstore: setup ## our xenstore daemon beside xenstored (C) and oxenstored (OCaml), about two minutes
 	$(GO) run ./tests/xenstore/xsbench
+	$(GO) test -tags storedomain -count=1 -timeout 40m -run '^$$' -bench XenstoreDomain -benchtime 1x ./tests/system
 
 .PHONY: bench-console
 bench-console: setup ## our console daemon beside Xen's xenconsoled, half a minute

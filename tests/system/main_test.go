@@ -60,7 +60,7 @@ func report(t *testing.T, name, text string) {
 }
 
 // within is a context for one step of a test.
-func within(t *testing.T, d time.Duration) context.Context {
+func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
 	return ctx

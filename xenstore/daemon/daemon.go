@@ -381,8 +381,8 @@ func (d *Daemon) timeout() int {
 		return 0
 	}
 	for _, r := range d.active {
-		if !d.core.CanRead(r.conn) {
-			continue
+		if !d.core.CanRead(r.conn) && !r.masked {
+			continue // it notifies us when it has read
 		}
 		if r.dom == 0 {
 			return 0

@@ -9,6 +9,7 @@ const (
 	sharePart   = 20                     // and beyond that one part in so many of the time that passes
 	shareEnough = time.Millisecond       // who has used all waits until it has earned this much
 	shareTurn   = 20 * time.Microsecond  // a turn costs this much at least: what it takes to be woken and to answer
+	shareMost   = 2 * time.Millisecond   // … and at most: what is longer may be time that others had the processor
 )
 
 // share is what a guest has left.
@@ -37,7 +38,7 @@ func (s *share) wait(now time.Duration) time.Duration {
 
 // spend takes what a turn took.
 func (s *share) spend(d time.Duration) {
-	if s.left -= max(d, shareTurn); s.left <= 0 {
+	if s.left -= min(max(d, shareTurn), shareMost); s.left <= 0 {
 		s.out = true
 	}
 }

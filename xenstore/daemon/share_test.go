@@ -37,11 +37,13 @@ func TestShare(t *testing.T) {
 	if got, most := greedy(3*shareBurst), shareBurst+3*shareBurst/sharePart+2*shareEnough; got < shareBurst || got > most {
 		t.Errorf("after an hour of rest it was served for %v, want %v to %v", got, shareBurst, most)
 	}
-	// What takes long is paid for afterwards.
+	// What takes long is paid for afterwards, up to a limit.
 	now += time.Hour
 	s.wait(now)
-	s.spend(2 * shareBurst)
-	if got := s.wait(now); got != (shareBurst+shareEnough)*sharePart {
-		t.Errorf("after a request of %v it waits %v", 2*shareBurst, got)
+	for range int(shareBurst / shareMost) {
+		s.spend(time.Minute)
+	}
+	if got := s.wait(now); got != shareEnough*sharePart {
+		t.Errorf("after its burst it waits %v, want %v", got, shareEnough*sharePart)
 	}
 }
