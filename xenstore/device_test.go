@@ -1,9 +1,12 @@
 package xenstore_test
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 
 	"morgana/xen/sim"
@@ -41,6 +44,30 @@ func TestDeviceGetsOneRequestAWrite(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// full is a device that refuses watches as Linux does: by the write's error.
+type full struct{ device }
+
+func (d full) Write(b []byte) (int, error) {
+	if h, err := xs.ParseHeader(b); err == nil && h.Op == xs.Watch {
+		return 0, &fs.PathError{Op: "write", Path: xenstore.Device, Err: syscall.E2BIG}
+	}
+	return d.device.Write(b)
+}
+
+func TestDeviceRefusesWatch(t *testing.T) {
+	h := sim.New(1)
+	defer h.Close()
+	c := xenstore.NewClient(full{device{t, h.Dom0().OpenStore()}})
+	defer c.Close()
+	ctx := testContext(t)
+	if _, err := c.Watch(ctx, "/test"); !errors.Is(err, xs.E2BIG) {
+		t.Errorf("a watch that Linux refuses: %v, want E2BIG", err)
+	}
+	if _, err := c.List(ctx, "/"); err != nil {
+		t.Errorf("after a watch that was refused: %v", err)
+	}
 }
 
 // A socket that nobody serves, and one that hangs up, end in a clear error.

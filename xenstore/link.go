@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"morgana/xen/wire/xs"
 )
@@ -110,12 +111,26 @@ func (c *Client) writeLoop(l *link) error {
 		}
 		start := 0
 		for _, end := range ends {
-			if _, err := l.conn.Write(buf[start:end]); err != nil {
+			if _, err := l.conn.Write(buf[start:end]); err != nil && !c.refused(l, buf[start:end], err) {
 				return fmt.Errorf("%w: write: %w", ErrClosed, err)
 			}
 			start = end
 		}
 	}
+}
+
+// refused reports whether a write failed because a watch was refused: Linux's device answers that one request by the
+// write's own error (drivers/xen/xenbus/xenbus_dev_frontend.c, xenbus_write_watch), and the connection goes on.
+func (c *Client) refused(l *link, message []byte, err error) bool {
+	var no syscall.Errno
+	if !l.one || !errors.As(err, &no) {
+		return false
+	}
+	h, herr := xs.ParseHeader(message)
+	if herr != nil || h.Op != xs.Watch || xs.Errno(no).Name() == "" {
+		return false
+	}
+	return c.reply(l, xs.Header{Op: xs.ErrorReply, Req: h.Req}, xs.AppendError(nil, xs.Errno(no))) == nil
 }
 
 func (c *Client) readLoop(l *link) error {
