@@ -60,6 +60,9 @@ func (b *Back) Next(now time.Duration, v BackView) (s Step, at time.Duration) {
 			return Close, 0
 		}
 		return Wait, 0
+	case !v.Online && v.Own == Closing && asks && !b.wrote && !b.dead && !b.broken:
+		// Killed while a guest went on using what is to be detached: it still does.
+		return Connect, 0
 	case !v.Online:
 		return b.leave(now, v)
 	case b.dead:
