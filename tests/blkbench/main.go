@@ -52,7 +52,7 @@ type bench struct {
 
 // road is a way from the guest to a disk.
 type road struct {
-	name string
+	name   string
 	active bool // dom0's lvm2 has the volume
 	// begin makes it ready for the volume bench of a group on dom0's disk, and returns what xl is told for the guest's
 	// disk vdev, which domains serve it beside dom0, and how it ends.
