@@ -52,10 +52,11 @@ type bench struct {
 
 // road is a way from the guest to a disk.
 type road struct {
-	name string
-	// begin makes it ready for dom0's disk and returns what xl is told for the guest's disk vdev, which domains serve
-	// it beside dom0, and how it ends.
-	begin func(ctx context.Context, b *bench, disk, vdev string) (way, error)
+	name   string
+	active bool // dom0's lvm2 has the volume
+	// begin makes it ready for the volume bench of a group on dom0's disk, and returns what xl is told for the guest's
+	// disk vdev, which domains serve it beside dom0, and how it ends.
+	begin func(ctx context.Context, b *bench, disk, group, vdev string) (way, error)
 }
 
 type way struct {
@@ -64,7 +65,7 @@ type way struct {
 	end     func() error
 }
 
-var allRoads = []road{{"linux", linux}, {"process", process}, {"domain", storage}}
+var allRoads = []road{{"linux", true, linux}, {"process", false, process}, {"domain", false, storage}}
 
 func (b *bench) run(ctx context.Context, names []string) error {
 	for _, n := range names {
@@ -102,12 +103,20 @@ func (b *bench) run(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	disk := func(i int) string { return fmt.Sprintf("/dev/vd%c", 'b'+i) }
+	group := func(i int) string { return fmt.Sprint("vg", i) }
+	// All of them before anybody serves one: who serves a group locks it, and lvm2 waits for that.
+	for i, r := range b.roads {
+		if err := b.volume(ctx, disk(i), group(i), r.active); err != nil {
+			return err
+		}
+	}
 	var specs []string
 	var ways []way
 	var roads []road
 	var failed error // roads that are closed; the others are measured all the same
 	for i, r := range b.roads {
-		w, err := r.begin(ctx, b, fmt.Sprintf("/dev/vd%c", 'b'+i), fmt.Sprintf("xvd%c", 'a'+len(roads)))
+		w, err := r.begin(ctx, b, disk(i), group(i), fmt.Sprintf("xvd%c", 'a'+len(roads)))
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", r.name, err))
 			continue

@@ -26,15 +26,12 @@ func (b *bench) volume(ctx context.Context, disk, group string, active bool) err
 }
 
 // linux is dom0's kernel: its device-mapper and its block backend.
-func linux(ctx context.Context, b *bench, disk, vdev string) (way, error) {
-	return way{spec: "phy:/dev/vgl/bench," + vdev + ",w"}, b.volume(ctx, disk, "vgl", true)
+func linux(_ context.Context, _ *bench, _, group, vdev string) (way, error) {
+	return way{spec: "phy:/dev/" + group + "/bench," + vdev + ",w"}, nil
 }
 
 // process is cmd/blkback in dom0.
-func process(ctx context.Context, b *bench, disk, vdev string) (way, error) {
-	if err := b.volume(ctx, disk, "vgp", false); err != nil {
-		return way{}, err
-	}
+func process(ctx context.Context, b *bench, disk, group, vdev string) (way, error) {
 	if _, err := image.BuildProgram(filepath.Join(b.host.Share, "blkback"), "morgana/cmd/blkback"); err != nil {
 		return way{}, err
 	}
@@ -46,7 +43,7 @@ func process(ctx context.Context, b *bench, disk, vdev string) (way, error) {
 		_, _ = b.host.Command(run, nil, words, words, b.host.Path("blkback"), "serve", "--disks", disk) // ended by us
 	}()
 	w := way{
-		spec: fmt.Sprintf("format=raw,vdev=%s,access=rw,script=%s,target=vgp/bench", vdev, b.host.Path("blkback")),
+		spec: fmt.Sprintf("format=raw,vdev=%s,access=rw,script=%s,target=%s/bench", vdev, b.host.Path("blkback"), group),
 		end: func() error {
 			cancel()
 			<-ended
@@ -89,10 +86,7 @@ func (o *output) String() string {
 }
 
 // storage is the storage domain, whose disk is one of dom0's.
-func storage(ctx context.Context, b *bench, disk, vdev string) (way, error) {
-	if err := b.volume(ctx, disk, "vgs", false); err != nil {
-		return way{}, err
-	}
+func storage(ctx context.Context, b *bench, disk, group, vdev string) (way, error) {
 	program, err := image.BuildProgram(filepath.Join(b.dir, "storage"), "morgana/stubdoms/storage")
 	if err != nil {
 		return way{}, err
@@ -109,11 +103,11 @@ func storage(ctx context.Context, b *bench, disk, vdev string) (way, error) {
 	if err != nil {
 		return way{}, err
 	}
-	if _, err := d.Console.WaitFor(ctx, `msg=serving groups=\[vgs\]`); err != nil {
+	if _, err := d.Console.WaitFor(ctx, `msg=serving groups=\[`+group+`\]`); err != nil {
 		return way{}, fmt.Errorf("%w\n%s", err, d.Console)
 	}
 	return way{
-		spec:    fmt.Sprintf("format=raw,vdev=%s,access=rw,backend=%s,target=vgs/bench", vdev, d.Name),
+		spec:    fmt.Sprintf("format=raw,vdev=%s,access=rw,backend=%s,target=%s/bench", vdev, d.Name, group),
 		domains: []string{d.Name},
 		end:     func() error { return d.Destroy(context.WithoutCancel(ctx)) },
 	}, nil
