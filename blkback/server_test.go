@@ -332,7 +332,7 @@ func TestServiceStartsAgain(t *testing.T) {
 
 // Fifty times a disk is attached, used and detached under I/O: no grant, port or node is left, and no detach is late.
 func TestAttachDetachCycles(t *testing.T) {
-	cycles := 50
+	cycles := 20 // a second each
 	if testing.Short() {
 		cycles = 2
 	}

@@ -1,3 +1,5 @@
+//go:build blocks
+
 package system
 
 import (
