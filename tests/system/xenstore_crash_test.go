@@ -29,8 +29,9 @@ func storeCrashes(t *testing.T, h *testbed.Host, guests ...*testbed.Domain) {
 		xenstore-chmod /test/mode n0 r%[2]d
 		xenstore-watch /test/watched >/tmp/events &
 		watcher=$!
-		for i in -2 -1 0 $(seq %[1]d); do
-			begun=$(now)
+		trap 'kill $watcher' EXIT
+		for round in $(seq %[4]d); do
+			begun=$(now) i=$((round-3))
 			if [ $i -gt 0 ]; then
 				xenstore-write "/test/before/n$i" "$i"
 				xenstore-control crash $((i %% 7 + 1)) $((i %% 3)) >/dev/null
@@ -38,16 +39,15 @@ func storeCrashes(t *testing.T, h *testbed.Host, guests ...*testbed.Domain) {
 			fi
 			a=$(now); xl list >/dev/null; b=$(now)
 			xl block-list %[2]d >/dev/null; c=$(now)
-			xl rename %[3]d "crashed$i"; d=$(now)
+			xl rename %[3]d "round$round"; d=$(now)
 			echo "$((b-a)) $((c-b)) $((d-c))"
-			xenstore-write /test/watched "$i"
+			xenstore-write /test/watched "$round"
 			while [ $(($(now)-begun)) -lt 2500000000 ]; do sleep 0.1; done
 		done
 		for i in $(seq %[1]d); do
 			[ "$(xenstore-read /test/before/n$i /test/after/n$i | tr '\n' ' ')" = "$i $i " ] || { echo "lost $i" >&2; exit 1; }
 		done
-		kill $watcher
-	`, crashes, guests[0].ID, guests[1].ID))
+	`, crashes, guests[0].ID, guests[1].ID, crashes+3))
 	if err != nil {
 		t.Fatal(err)
 	}
