@@ -190,7 +190,7 @@ func (b *bench) measure(ctx context.Context, files testbed.Files, specs []string
 		var m []string
 		used, err := b.used(ctx, ways[j], func() (err error) {
 			g.Console.Type("\n")
-			m, err = g.Console.WaitFor(ctx, fmt.Sprintf(`FIO %d ends: (.*)`, k))
+			m, err = g.Console.WaitFor(ctx, fmt.Sprintf(`FIO %d ends: (.*)\n`, k))
 			return err
 		})
 		if err != nil {
