@@ -70,8 +70,8 @@ test-consoles: setup ## the console daemon on real Xen; not yet a part of make t
 	$(GO) test -tags consoles -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
 
 .PHONY: test-blocks
-test-blocks: setup stubdoms ## block drivers and the storage domain on real Xen; not yet a part of make test
-	$(GO) test -tags blocks -count=1 -v -timeout 60m -run 'TestBlock|TestStorage' ./tests/system
+test-blocks: setup stubdoms ## block drivers on real Xen, not yet a part of make test, and the storage domain for longer
+	SOAK=$(SOAK) $(GO) test -tags blocks -count=1 -v -timeout 60m -run 'TestBlock|TestStorage' ./tests/system
 
 .PHONY: soak
 soak: setup ## half an hour of everything at once on real Xen, then long walks beside lvm2 (SOAK=$(SOAK))

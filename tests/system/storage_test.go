@@ -1,5 +1,3 @@
-//go:build blocks
-
 package system
 
 import (
@@ -24,6 +22,14 @@ type storage struct {
 	dom  *testbed.Domain
 	elf  string
 	mlvm string
+}
+
+// times is how often something is done: more where $SOAK is set.
+func times(few, many int) int {
+	if os.Getenv("SOAK") != "" {
+		return many
+	}
+	return few
 }
 
 func newStorage(t *testing.T) *storage {
@@ -300,10 +306,7 @@ func (s *storage) held() string {
 // attachDetach attaches and detaches a disk to a running guest again and again. Nothing is left of it.
 func (s *storage) attachDetach(t *testing.T) {
 	s = &storage{t, s.h, s.dom, s.elf, s.mlvm}
-	cycles := 50
-	if testing.Short() {
-		cycles = 3
-	}
+	cycles := times(3, 50)
 	d := s.worker("cycles")
 	defer d.Destroy(within(t, time.Minute))
 	var before string
@@ -394,10 +397,7 @@ func (s *storage) writer(name string, attach func(*testbed.Domain), kill func(n 
 	s.says(d, 2*time.Minute, `GUEST up`)
 	attach(d)
 	s.says(d, time.Minute, `GUEST round 3\r?\n`)
-	kills := 10
-	if testing.Short() {
-		kills = 2
-	}
+	kills := times(2, 10)
 	for n := 1; n <= kills; n++ {
 		begun := time.Now()
 		kill(n)
