@@ -4,6 +4,7 @@ package system
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,7 +77,7 @@ func storeCrashes(t *testing.T, h *testbed.Host, guests ...*testbed.Domain) {
 	var mode string
 	var nodesBefore, nodesAfter, generations, events int
 	first, rest, _ := strings.Cut(left, "\n")
-	mode = strings.Join(strings.Fields(first), " ")
+	mode = strings.TrimSpace(regexp.MustCompile(`[ .]{2,}`).ReplaceAllString(first, " ")) // xenstore-ls fills with dots
 	if _, err := fmt.Sscan(rest, &nodesBefore, &nodesAfter, &generations, &events); err != nil {
 		t.Fatalf("%v in\n%s", err, left)
 	}

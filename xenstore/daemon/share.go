@@ -3,13 +3,14 @@ package daemon
 import "time"
 
 // What a guest may take of the service's time, so that one that floods its ring slows down nobody but itself. A request
-// takes microseconds: the burst is enough for all that a guest asks for while it starts.
+// takes some ten microseconds: the burst is enough for all that a guest asks for while it starts, and what comes after it
+// for thousands of requests a second. Whoever else asks meets a request of its in one case of fifty at most.
 const (
-	shareBurst  = 250 * time.Millisecond // at once
-	sharePart   = 20                     // and beyond that one part in so many of the time that passes
-	shareEnough = time.Millisecond       // who has used all waits until it has earned this much
-	shareTurn   = 20 * time.Microsecond  // a turn costs this much at least: what it takes to be woken and to answer
-	shareMost   = 2 * time.Millisecond   // … and at most: what is longer may be time that others had the processor
+	shareBurst  = time.Second           // at once
+	sharePart   = 50                    // and beyond that one part in so many of the time that passes
+	shareEnough = time.Millisecond      // who has used all waits until it has earned this much
+	shareTurn   = 5 * time.Microsecond  // a turn costs this much at least: what it takes to be woken and to answer
+	shareMost   = 20 * time.Millisecond // … and at most: what is longer may be time that others had the processor
 )
 
 // share is what a guest has left.
