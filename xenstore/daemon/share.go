@@ -4,13 +4,14 @@ import "time"
 
 // What a guest may take of the service's time, so that one that floods its ring slows down nobody but itself. A request
 // takes some ten microseconds: the burst is enough for all that a guest asks for while it starts, and what comes after it
-// for thousands of requests a second. Whoever else asks meets a request of its in one case of fifty at most.
+// for hundreds of requests a second. Whoever else asks meets a request of its in less than one case of a hundred: so it
+// does not show in the 99th of a hundred answers.
 const (
 	shareBurst  = time.Second           // at once
-	sharePart   = 50                    // and beyond that one part in so many of the time that passes
+	sharePart   = 150                   // and beyond that one part in so many of the time that passes
 	shareEnough = time.Millisecond      // who has used all waits until it has earned this much
 	shareTurn   = 5 * time.Microsecond  // a turn costs this much at least: what it takes to be woken and to answer
-	shareMost   = 20 * time.Millisecond // … and at most: what is longer may be time that others had the processor
+	shareMost   = 50 * time.Millisecond // … and at most: what is longer may be time that others had the processor
 )
 
 // share is what a guest has left.
