@@ -65,7 +65,7 @@ func TestIncrements(t *testing.T) {
 		writers, times = 20, 20
 	}
 	d := startOurs(t, host(t))
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	c := dial(t, ctx, d.Host)
 	if err := c.Write(ctx, "/n", "0"); err != nil {
 		t.Fatal(err)
