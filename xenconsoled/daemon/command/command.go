@@ -3,12 +3,9 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/syslog"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -17,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"morgana/xenconsoled/daemon"
+	"morgana/xenstore/daemon/background"
 )
 
 // Open opens the machine.
@@ -27,9 +25,6 @@ const (
 	exitFailed = 1
 	exitUsage  = 22 // EINVAL
 )
-
-// readyEnv says that descriptor 3 is where a daemon in the background says that it serves.
-const readyEnv = "MORGANA_XENCONSOLED_READY"
 
 // Main runs the daemon and returns the exit code of the process.
 func Main(args []string, open Open) int {
@@ -55,45 +50,21 @@ func Main(args []string, open Open) int {
 	case "off":
 		o.config.Socket = ""
 	}
-	ready := os.Getenv(readyEnv)
-	if !o.interactive && ready == "" {
-		return background(args)
+	child := background.Child()
+	if !o.interactive && !child {
+		served, err := background.Start(args)
+		switch {
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "xenconsoled:", err)
+			return exitFailed
+		case !served:
+			return exitFailed
+		}
+		return 0
 	}
-	os.Unsetenv(readyEnv)
-	if err := serve(&o, open, ready != ""); err != nil {
+	if err := serve(&o, open, child); err != nil {
 		fmt.Fprintf(os.Stderr, "xenconsoled: %v\n", strings.TrimPrefix(err.Error(), "xenconsoled: "))
 		return exitFailed
-	}
-	return 0
-}
-
-// background starts the daemon as a process of its own, and waits until it serves.
-func background(args []string) int {
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, "xenconsoled:", err)
-		return exitFailed
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fail(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fail(err)
-	}
-	c := exec.Command(self, args[1:]...)
-	c.Args[0] = args[0]
-	c.Env = append(os.Environ(), readyEnv+"=3")
-	c.ExtraFiles = []*os.File{w}
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.Dir = "/"
-	c.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if err := c.Start(); err != nil {
-		return fail(err)
-	}
-	w.Close()
-	if b, _ := io.ReadAll(r); len(b) == 0 {
-		return exitFailed // it has said why
 	}
 	return 0
 }
@@ -134,9 +105,11 @@ func serve(o *options, open Open, detached bool) error {
 			d.Close()
 			return err
 		}
-	}
-	if detached {
-		if err := detach(); err != nil {
+		err := background.Ready()
+		if err == nil {
+			err = background.Detach()
+		}
+		if err != nil {
 			d.Close()
 			return err
 		}
@@ -156,27 +129,6 @@ func serve(o *options, open Open, detached bool) error {
 		return nil
 	}
 	return err
-}
-
-// detach says that the daemon serves, and gives up the terminal, or whoever waits for the end of what we print waits for
-// ever.
-func detach() error {
-	f := os.NewFile(3, "ready")
-	_, err := f.WriteString("1")
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	for fd := range 3 {
-		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
-			return os.NewSyscallError("dup3", err)
-		}
-	}
-	return nil
 }
 
 func writePid(name string) error {

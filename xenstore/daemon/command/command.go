@@ -4,11 +4,9 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -19,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"morgana/xenstore/daemon"
+	"morgana/xenstore/daemon/background"
 	"morgana/xenstore/server"
 	"morgana/xenstore/store"
 )
@@ -244,9 +243,6 @@ func (o *options) set(letter byte, value string) error {
 	return nil
 }
 
-// readyFD is where a daemon in the background says that it serves.
-const readyEnv = "MORGANA_XENSTORED_READY"
-
 // Main runs the daemon and returns the exit code of the process.
 func Main(args []string, open Open) int {
 	run := os.Getenv("XENSTORED_RUNDIR")
@@ -272,48 +268,26 @@ func Main(args []string, open Open) int {
 	if o.config.Journal == "off" {
 		o.config.Journal = ""
 	}
-	ready := os.Getenv(readyEnv)
-	if !o.foreground && !o.config.Handover && ready == "" {
-		return background(args)
+	child := background.Child()
+	if !o.foreground && !o.config.Handover && !child {
+		served, err := background.Start(args)
+		switch {
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "xenstored:", err)
+			return 1
+		case !served:
+			return 1
+		}
+		return 0
 	}
-	os.Unsetenv(readyEnv)
-	if err := serve(&o, open, ready); err != nil {
+	if err := serve(&o, open, child); err != nil {
 		fmt.Fprintf(os.Stderr, "xenstored: %v\n", strings.TrimPrefix(err.Error(), "xenstored: "))
 		return 1
 	}
 	return 0
 }
 
-// background starts the daemon as a process of its own, and waits until it serves.
-func background(args []string) int {
-	r, w, err := os.Pipe()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "xenstored:", err)
-		return 1
-	}
-	self, err := os.Executable()
-	if err != nil {
-		self = args[0]
-	}
-	c := exec.Command(self, args[1:]...)
-	c.Args[0] = args[0]
-	c.Env = append(os.Environ(), readyEnv+"=3")
-	c.ExtraFiles = []*os.File{w}
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.Dir = "/"
-	c.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if err := c.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "xenstored:", err)
-		return 1
-	}
-	w.Close()
-	if b, _ := io.ReadAll(r); len(b) == 0 {
-		return 1 // it has said why
-	}
-	return 0
-}
-
-func serve(o *options, open Open, ready string) error {
+func serve(o *options, open Open, child bool) error {
 	// Clients and domains are many, descriptors are one each.
 	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 16, Max: 1 << 16})
 	debug.SetGCPercent(thrifty)
@@ -367,10 +341,8 @@ func serve(o *options, open Open, ready string) error {
 	if o.print {
 		fmt.Println(os.Getpid())
 	}
-	if ready != "" {
-		f := os.NewFile(3, "ready")
-		_, err := f.WriteString("1")
-		if err = errors.Join(err, f.Close()); err != nil {
+	if child {
+		if err := background.Ready(); err != nil {
 			return err
 		}
 		l, err := newSystemLog(logSocket) // nobody reads what we print any more
@@ -379,7 +351,7 @@ func serve(o *options, open Open, ready string) error {
 		}
 		defer l.Close()
 		words, prefix = l, ""
-		if err := detach(); err != nil {
+		if err := background.Detach(); err != nil {
 			return err
 		}
 	}
@@ -416,21 +388,6 @@ func collect() func(nodes int) {
 			debug.SetGCPercent(now)
 		}
 	}
-}
-
-// detach gives up the terminal, or whoever waits for the end of what we print waits for ever.
-func detach() error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	for fd := range 3 {
-		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
-			return os.NewSyscallError("dup3", err)
-		}
-	}
-	return nil
 }
 
 // writePid writes the process's number to a file and keeps it locked, as xenstored does: two daemons are one too many.
