@@ -289,8 +289,11 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		b, err := remote.AppendCommand(args)
+		if errors.Is(err, remote.ErrTooLong) {
+			return // JSON has shorter ways to write some strings
+		}
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		again, err := remote.ParseCommand(string(b))
 		if err != nil || strings.Join(args, "\x00") != strings.Join(again, "\x00") {

@@ -159,8 +159,5 @@ func TestGuestEndsBetweenDaemons(t *testing.T) {
 	if got := read(t, h.logFile("one")); !bytes.Equal(got, all) {
 		t.Error(differ(got, all))
 	}
-	eventually(t, "the end of the stream's file", func() bool {
-		_, err := os.Stat(filepath.Join(h.runDir(), "domain-5"))
-		return os.IsNotExist(err)
-	})
+	h.streamEnds(5)
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,6 +188,15 @@ func (h *host) ours(args ...string) *daemon {
 }
 
 func (h *host) runDir() string { return filepath.Join(h.Dir, "consoles") }
+
+// streamEnds waits until our daemon has let go of a domain's stream.
+func (h *host) streamEnds(dom int) {
+	h.t.Helper()
+	eventually(h.t, "the end of the stream's file", func() bool {
+		_, err := os.Stat(filepath.Join(h.runDir(), fmt.Sprintf("domain-%d", dom)))
+		return os.IsNotExist(err)
+	})
+}
 
 // theirs starts Xen's daemon.
 func (h *host) theirs(args ...string) *daemon {

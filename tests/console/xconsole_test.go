@@ -294,10 +294,7 @@ func TestReadingAfterTheEnd(t *testing.T) {
 		if err := h.KillGuest(5); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the end of the stream's file", func() bool {
-			_, err := os.Stat(filepath.Join(h.runDir(), "domain-5"))
-			return os.IsNotExist(err)
-		})
+		h.streamEnds(5)
 		if _, err := slow[1].Write([]byte("too late")); err != nil {
 			t.Fatal(err)
 		}
