@@ -61,7 +61,7 @@ func ring(p string) int {
 	switch {
 	case under(p, "cmd", "stubdoms", "tests"), strings.HasPrefix(path.Base(p), "mk"):
 		return 3
-	case under(p, "xen/ring", "xen/wire", "blkback/attack", "xen/xenbus/handshake", "unikernel/internal/abi", "nbd/wire"),
+	case under(p, "metrics", "xen/ring", "xen/wire", "blkback/attack", "xen/xenbus/handshake", "unikernel/internal/abi", "nbd/wire"),
 		under(p, "lvm/text", "lvm/ondisk", "lvm/metadata", "lvm/redo", "lvm/report", "lvm/table"),
 		under(p, "lvm/image/spec", "lvm/image/ext4", "lvm/image/fat", "block/gpt"), p == "lvm/image/tree",
 		under(p, "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen", p == "block":
