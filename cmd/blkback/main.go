@@ -122,9 +122,7 @@ func serve(c *cli.Context) error {
 	commands := make(chan struct{})
 	go func() {
 		defer close(commands)
-		if t.volumes != nil {
-			cancel(remote.Serve(ctx, store, dom.ID(), t.volumes.Run))
-		}
+		cancel(remote.Serve(ctx, store, dom.ID(), serving.Commands(t.volumes, server)))
 	}()
 	log.Info("serving", "domain", dom.ID())
 	cancel(server.Serve(ctx))
