@@ -15,10 +15,12 @@ import (
 
 // Options of the job.
 type Options struct {
-	Images   string    // directory of the images that make stubdoms makes
-	Programs string    // directory of the programs that make build makes
-	Words    io.Writer // how it goes
-	Linux    bool      // dom0's own Linux serves the volume, and C xenstored the store, for comparison
+	Images   string        // directory of the images that make stubdoms makes
+	Programs string        // directory of the programs that make build makes
+	Words    io.Writer     // how it goes
+	Linux    bool          // dom0's own Linux serves the volume, and C xenstored the store, for comparison
+	HTTP     string        // address of a page that shows the host; "" for none
+	Patience time.Duration // how long a step may take, but the one that waits for a person; 0 for ever
 }
 
 // Names of what the job makes.
@@ -31,11 +33,9 @@ const (
 	diskMiB    = 1024 // the disk that the storage domain gets
 )
 
-// A job is one run. What a step learns, the later ones use.
+// A job is one run on a real host. What a step learns, the later ones use.
 type job struct {
-	Options
-	screen *screen
-	begun  time.Time
+	*show
 
 	h       *testbed.Host
 	disk    string   // its device in dom0
@@ -44,13 +44,11 @@ type job struct {
 	guest   *testbed.Domain
 	sums    string // SHA-256 of the programs in the volume, all together, as dom0 wrote them
 	data    string // SHA-256 of what the guest wrote, as it says
-	verdict []string
-	unwatch func() // ends the table
 }
 
 // Run does the whole job and prints what was verified on out.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {
-	j := &job{Options: o, screen: newScreen(o.Words), begun: time.Now()}
+	j := &job{show: newShow(o)}
 	defer func() {
 		for i := len(j.undo) - 1; i >= 0; i-- {
 			j.undo[i]()
@@ -59,46 +57,21 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 			err = errors.Join(err, j.h.Close())
 		}
 	}()
-	steps := []struct {
-		name string
-		do   func(context.Context) error
-	}{
-		{"a Xen host", j.bringHost},
-		{"dom0's lvm2 prepares the disk", j.prepareDisk},
-		{"the storage domain opens it", j.startStorage},
-		{"a stock Linux guest boots from its volume", j.startGuest},
-		{"its volumes are managed meanwhile", j.manage},
-		{"the guest works, syncs, powers off", j.endGuest},
-		{"the storage domain gives the disk back", j.endStorage},
-		{"dom0's lvm2 and e2fsck look at it", j.verify},
-	}
-	for _, s := range steps {
-		j.screen.begin(s.name)
-		err = s.do(ctx)
-		j.screen.end(err)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", s.name, err)
-			break
-		}
-	}
-	if j.unwatch != nil {
-		j.unwatch()
-	}
-	j.screen.close()
+	err = j.play(ctx, []step{
+		{name: "a Xen host", do: j.bringHost},
+		{name: "dom0's lvm2 prepares the disk", do: j.prepareDisk},
+		{name: "the storage domain opens it", do: j.startStorage},
+		{name: "a stock Linux guest boots from its volume", do: j.startGuest},
+		{name: "its volumes are managed meanwhile", do: j.manage},
+		{name: "the guest works, syncs, powers off", do: j.endGuest},
+		{name: "the storage domain gives the disk back", do: j.endStorage},
+		{name: "dom0's lvm2 and e2fsck look at it", do: j.verify},
+	})
+	j.close()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "Verified")
-	for _, l := range j.verdict {
-		fmt.Fprintln(out, "  "+l)
-	}
-	fmt.Fprintf(out, "In all %.0f s.\n", time.Since(j.begun).Seconds())
-	return nil
-}
-
-// verified adds a line to the end's summary.
-func (j *job) verified(format string, args ...any) {
-	j.verdict = append(j.verdict, fmt.Sprintf(format, args...))
+	return j.summary(out)
 }
 
 // bringHost finds this machine's Xen or boots a host in QEMU.
@@ -132,7 +105,6 @@ func (j *job) bringHost(ctx context.Context) error {
 	if j.h, err = testbed.Start(ctx, o); err != nil {
 		return err
 	}
-	j.unwatch = j.watch(ctx)
 	if !own {
 		by := "a domain of ours"
 		if j.Linux {
@@ -181,27 +153,4 @@ type progress job
 func (p *progress) Write(b []byte) (int, error) {
 	p.screen.say("%s", strings.TrimPrefix(strings.TrimSpace(string(b)), "testbed: "))
 	return len(b), nil
-}
-
-// watch keeps the table of the host's domains up to date until stop is called.
-func (j *job) watch(ctx context.Context) (stop func()) {
-	if !j.screen.live {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(2 * time.Second):
-			}
-			if t, err := j.h.Output(ctx, "xl", "list"); err == nil {
-				j.screen.show(t)
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
 }

@@ -265,3 +265,13 @@ func (h *Host) EndGuest(ctx context.Context, g *Guest) error {
 	}
 	return h.destroy(ctx, g.dom)
 }
+
+// Requests is how many requests all guests have made.
+func (h *Host) Requests() (n uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, g := range h.guests {
+		n += g.done.Load()
+	}
+	return n
+}
