@@ -9,9 +9,9 @@ export CGO_ENABLED := 0
 GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
-# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others.
-PEERS := ./tests/lvm/... ./tests/xenstore/... ./tests/console/...
-QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore -e /tests/console)
+# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others, a browser.
+PEERS := ./tests/lvm/... ./tests/xenstore/... ./tests/console/... ./tests/page
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore -e /tests/console -e /tests/page)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 SOAK ?= 30m
@@ -26,8 +26,13 @@ setup:
 	@./.ci/setup
 
 .PHONY: run
-run: stubdoms ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest
-	@./build/stubdom host
+run: $(if $(filter sim,$(WHAT)),stubdom-only,stubdoms) ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest; WHAT=sim: all in one process, HTTP=ADDRESS: with a page
+	@./build/stubdom host $(if $(filter sim,$(WHAT)),--sim) $(if $(HTTP),--http $(HTTP))
+
+.PHONY: stubdom-only
+stubdom-only:
+	@mkdir -p build
+	@$(GO) build -o build/ ./cmd/stubdom
 
 .PHONY: build
 build: setup ## build the programs into build/

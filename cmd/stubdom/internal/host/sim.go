@@ -88,15 +88,14 @@ func (s *simulation) each(f func(g *simulated.Guest) error) error {
 }
 
 func (s *simulation) boot(ctx context.Context) error {
-	names := []string{"web", "db"}
-	s.guests = make([]*simulated.Guest, len(names))
-	errs := make([]error, len(names))
-	var wg sync.WaitGroup
-	for i, name := range names {
-		wg.Go(func() { s.guests[i], errs[i] = s.h.StartGuest(ctx, name, name) })
+	for _, name := range []string{"web", "db"} {
+		g, err := s.h.NewGuest(ctx, name, name)
+		if err != nil {
+			return err
+		}
+		s.guests = append(s.guests, g)
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return s.each(func(g *simulated.Guest) error { return g.Boot(ctx) })
 }
 
 func (s *simulation) fill(ctx context.Context) error {

@@ -8,7 +8,8 @@
 //	err = h.Prepare(ctx)                 // a volume group on dom0's disk
 //	err = h.StartStorage(ctx)
 //	err = h.StartConsoles(ctx)
-//	g, err := h.StartGuest(ctx, "web", "vg0/web")
+//	g, err := h.NewGuest(ctx, "web", "web")
+//	err = g.Boot(ctx)
 //
 // Guests know what they wrote: at the end dom0 reads their volumes from its disk, and it has to be there.
 package simulated

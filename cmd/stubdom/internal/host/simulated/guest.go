@@ -38,8 +38,8 @@ type Guest struct {
 	rnd  *rand.Rand
 }
 
-// StartGuest makes a guest whose disk is a volume, and returns when it has read all of it.
-func (h *Host) StartGuest(ctx context.Context, name, volume string) (*Guest, error) {
+// NewGuest makes a guest whose disk is to be a volume.
+func (h *Host) NewGuest(ctx context.Context, name, volume string) (*Guest, error) {
 	d, err := h.newDomain(ctx, name, model.Guest)
 	if err != nil {
 		return nil, err
@@ -55,20 +55,26 @@ func (h *Host) StartGuest(ctx context.Context, name, volume string) (*Guest, err
 	h.mu.Lock()
 	h.guests = append(h.guests, g)
 	h.mu.Unlock()
-	if err := h.tools.Attach(ctx, &g.device); err != nil {
-		return nil, err
+	return g, nil
+}
+
+// Boot attaches the guest's disk and returns when the guest has read all of it.
+func (g *Guest) Boot(ctx context.Context) (err error) {
+	d := g.dom
+	if err := g.h.tools.Attach(ctx, &g.device); err != nil {
+		return err
 	}
-	d.print(name + ": a guest of the simulator, with a disk of its own")
+	d.print(g.Name + ": a guest of the simulator, with a disk of its own")
 	if g.disk, err = blkfront.Open(ctx, blkfront.Config{Store: d.store, Domain: d, Path: fmt.Sprintf("device/vbd/%d", diskNode)}); err != nil {
-		return nil, err
+		return err
 	}
 	g.want = make([]byte, g.disk.Size())
 	if _, err := g.disk.ReadAt(g.want, 0); err != nil {
-		return nil, err
+		return err
 	}
-	d.print(fmt.Sprintf("%s: xvda has %d MiB, all of it was read", name, g.disk.Size()>>20))
-	h.part(name+"'s terminal", g.terminal)
-	return g, nil
+	d.print(fmt.Sprintf("%s: xvda has %d MiB, all of it was read", g.Name, g.disk.Size()>>20))
+	g.h.part(g.Name+"'s terminal", g.terminal)
+	return nil
 }
 
 // Sum is the checksum of all that the guest's disk has, as the guest knows it.
@@ -162,7 +168,7 @@ func (g *Guest) work(ctx context.Context) error {
 				return err
 			}
 		}
-		if n%100 == 99 {
+		if n%25 == 24 {
 			g.dom.print(fmt.Sprintf("%s: %8d requests, %3.0f s", g.Name, g.done.Load(), at.Seconds()))
 		}
 		select {

@@ -35,8 +35,9 @@ func start(t *testing.T) (h *simulated.Host, guests []*simulated.Guest) {
 	check(t, h.StartStorage(ctx))
 	check(t, h.StartConsoles(ctx))
 	for _, name := range []string{"web", "db"} {
-		g, err := h.StartGuest(ctx, name, name)
+		g, err := h.NewGuest(ctx, name, name)
 		check(t, err)
+		check(t, g.Boot(ctx))
 		guests = append(guests, g)
 	}
 	return h, guests

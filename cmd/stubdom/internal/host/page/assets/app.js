@@ -63,6 +63,7 @@ function show(s) {
   picture.chosen = chosen;
   picture.show(s);
   volumes.show(s);
+  tree.name(s.domains);
   domain();
 }
 

@@ -79,7 +79,7 @@ export class Picture {
         this.boxes.append(b);
       }
       const bad = ["crashed", "dying"].includes(d.state);
-      b.className = "box " + d.role + (bad ? " bad" : ["paused", "shut down"].includes(d.state) ? " paused" : "");
+      b.className = "box " + d.role + (p.w < 120 ? " tiny" : "") + (bad ? " bad" : ["paused", "shut down"].includes(d.state) ? " paused" : "");
       Object.assign(b.style, { left: p.x + "px", top: p.y + "px", width: p.w + "px", height: p.h + "px" });
       b.setAttribute("aria-pressed", String(d.id === this.chosen));
       const [name, what, now] = b.children;

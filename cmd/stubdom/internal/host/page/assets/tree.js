@@ -11,6 +11,7 @@ export class Tree {
     this.found = found;
     this.item = new Map(); // path → its element
     this.asked = 0;
+    this.names = new Map(); // of domains, by their directory
     root.addEventListener("keydown", (e) => this.key(e));
     root.addEventListener("click", (e) => this.click(e));
     let timer;
@@ -27,6 +28,16 @@ export class Tree {
     setInterval(() => this.refresh(), again);
   }
 
+  // name says what domains are called.
+  name(domains) {
+    this.names = new Map(domains.map((d) => ["/local/domain/" + d.id, d.name]));
+    for (const [path, li] of this.item) this.note(path, li);
+  }
+
+  note(path, li) {
+    setText(li.querySelector(":scope > .row > .note"), this.names.get(path) ?? "");
+  }
+
   // start shows the root, with the domains open.
   async start() {
     this.item.clear();
@@ -40,10 +51,11 @@ export class Tree {
   }
 
   add(list, n, level) {
-    const row = make("div", { class: "row" }, make("span", { class: "twist", "aria-hidden": "true" }), make("span", { class: "key" }, n.name), make("span", { class: "value" }));
+    const row = make("div", { class: "row" }, make("span", { class: "twist", "aria-hidden": "true" }), make("span", { class: "key" }, n.name), make("span", { class: "value" }), make("span", { class: "note" }));
     const li = make("li", { role: "treeitem", tabindex: "-1", "aria-level": String(level) }, row);
     li.dataset.path = n.path;
     this.item.set(n.path, li);
+    this.note(n.path, li);
     this.put(li, n);
     list.append(li);
     return li;

@@ -2,6 +2,7 @@
 import { make, setText, size } from "./text.js";
 
 const cellsMax = 512;
+const redoLog = "mlvm_log";
 
 export class Volumes {
   constructor(root) {
@@ -43,7 +44,7 @@ export class Volumes {
     for (const v of g.volumes) {
       const b = make("button", { type: "button", "aria-pressed": "false" },
         make("i", { class: this.colour(g.name + "/" + v.name), "aria-hidden": "true" }), make("b", {}, v.name),
-        make("span", {}, size(v.extents * g.extent) + (v.user >= 0 ? ", disk of " + name(v.user) : ", not attached")));
+        make("span", {}, size(v.extents * g.extent) + (v.user >= 0 ? ", disk of " + name(v.user) : v.name === redoLog ? ", the group's redo log" : ", not attached")));
       b.dataset.volume = g.name + "/" + v.name;
       b.addEventListener("mouseenter", () => this.mark(b.dataset.volume));
       b.addEventListener("mouseleave", () => this.mark(this.pinned));
