@@ -25,6 +25,10 @@ help: ## list the commands
 setup:
 	@./.ci/setup
 
+.PHONY: setup-tests
+setup-tests:
+	@./.ci/setup tests
+
 .PHONY: run
 run: $(if $(filter sim,$(WHAT)),stubdom-only,stubdoms) ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest; WHAT=sim: all in one process, HTTP=ADDRESS: with a page
 	@./build/stubdom host $(if $(filter sim,$(WHAT)),--sim) $(if $(HTTP),--http $(HTTP))
@@ -58,7 +62,7 @@ fresh: ## make run on a fresh Debian 12 in a chroot
 	./tests/fresh/run make run
 
 .PHONY: test
-test: setup stubdoms ## every test, those against real Xen too
+test: setup-tests stubdoms ## every test, those against real Xen too
 	@rm -rf build/reports
 	$(GO) vet ./...
 	$(GO) test -timeout 20m $(QUICK)
