@@ -42,6 +42,9 @@ type Info struct {
 	End     uint64 `json:"end"`   // how many bytes the guest has written
 	Logged  uint64 `json:"logged"`
 	Lost    uint64 `json:"lost"` // bytes that the log could not take and has not told of
+	Lines   uint64 `json:"lines"`
+	Dropped uint64 `json:"dropped"` // bytes that terminals and sessions missed because they lagged
+	Typed   uint64 `json:"typed"`   // bytes that the guest was given
 	Writers int    `json:"writers"`
 }
 

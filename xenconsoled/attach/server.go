@@ -175,10 +175,10 @@ func output(ctx context.Context, conn io.Writer, r *xenconsoled.Reader, follow b
 }
 
 func info(c *xenconsoled.Console) Info {
-	s := c.Stream()
-	logged, lost := s.Logged()
+	n := c.Stats()
 	return Info{
-		Dom: uint16(c.Dom()), Name: c.Name(), Start: s.Start(), End: s.End(), Logged: logged, Lost: lost, Writers: c.Writers(),
+		Dom: uint16(n.Dom), Name: n.Name, Start: c.Stream().Start(), End: n.Bytes, Logged: n.Logged, Lost: n.Lost, Lines: n.Lines,
+		Dropped: n.Dropped, Typed: n.Typed, Writers: n.Writers,
 	}
 }
 

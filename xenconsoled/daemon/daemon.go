@@ -156,7 +156,7 @@ type guestLog struct {
 // Reopen is what xenconsoled.Service.Reload calls.
 func (l guestLog) Reopen(guest string) error { return l.File.Reopen(l.d.logName(guest)) }
 
-func (d *Daemon) openLog(guest string, m *xenconsoled.Mark) (xenconsoled.Sink, error) {
+func (d *Daemon) openLog(guest, _ string, m *xenconsoled.Mark) (xenconsoled.Sink, error) {
 	opts := d.cfg.Files
 	opts.Stamp = d.cfg.StampGuests
 	f, err := logfile.Open(d.logName(guest), m, opts)
