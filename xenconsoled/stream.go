@@ -255,6 +255,15 @@ func (s *Stream) Close() {
 	}
 }
 
+// Copy copies what there is from byte number from on, at most len(p), or from the oldest that is kept if that one is gone:
+// the number of the first byte that was copied says.
+func (s *Stream) Copy(p []byte, from uint64) (n int, first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = min(max(from, s.startLocked()), s.end)
+	return s.copyLocked(p, first), first
+}
+
 // copyLocked copies bytes from number from on, as many as there are and fit.
 func (s *Stream) copyLocked(p []byte, from uint64) int {
 	n := min(len(p), int(s.end-from))

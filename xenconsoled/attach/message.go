@@ -60,6 +60,7 @@ const (
 	CodeNotFound = "not-found"
 	CodeTaken    = "taken"
 	CodeBusy     = "busy"
+	CodeAway     = "away"
 )
 
 // Failure is why a request failed. It matches ErrNotFound, ErrTaken of package xenconsoled, and so on.
@@ -73,6 +74,7 @@ var (
 	ErrNotFound = errors.New("no such guest")
 	ErrRequest  = errors.New("not a request that is known")
 	ErrBusy     = errors.New("too many connections")
+	ErrAway     = errors.New("the console domain is away")
 )
 
 func (f *Failure) Error() string { return f.Text }
@@ -86,6 +88,8 @@ func (f *Failure) Unwrap() error {
 		return xenconsoled.ErrTaken
 	case CodeBusy:
 		return ErrBusy
+	case CodeAway:
+		return ErrAway
 	}
 	return ErrRequest
 }
