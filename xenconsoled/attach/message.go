@@ -20,14 +20,17 @@ const (
 	ModeRead   = "read"
 	ModeShared = "shared"
 	ModeSole   = "sole"
+	// ModeTerminal is for who makes a terminal of another machine's: see xenconsoled.AsTerminal.
+	ModeTerminal = "terminal"
 )
 
 // Request is what a client wants.
 type Request struct {
 	Op    string `json:"op"`
 	Guest string `json:"guest,omitempty"` // its name, or its number
+	Dom   uint16 `json:"dom,omitempty"`   // its number, which then counts instead
 	Mode  string `json:"mode,omitempty"`  // of OpAttach; "" stands for ModeShared
-	// From is the number of the first byte to be sent; without it, Lines says how many of the last lines are. OpLogs
+	// From is the number of the first byte to be sent. Lines says how many of the last lines are sent at least. OpLogs
 	// sends all there is when it has neither.
 	From   *uint64 `json:"from,omitempty"`
 	Lines  int     `json:"lines,omitempty"`
@@ -108,6 +111,8 @@ func parseRequest(body []byte) (r Request, mode xenconsoled.Mode, err error) {
 			mode = xenconsoled.Shared
 		case ModeSole:
 			mode = xenconsoled.Sole
+		case ModeTerminal:
+			mode = xenconsoled.AsTerminal
 		default:
 			return r, 0, fmt.Errorf("%w: mode %q", ErrRequest, r.Mode)
 		}

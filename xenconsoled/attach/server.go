@@ -98,7 +98,7 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 	if r.Op == OpList {
 		return send(conn, kindList, s.listAll(ctx))
 	}
-	c, ok := s.Consoles.Find(r.Guest)
+	c, ok := s.find(r)
 	if !ok && s.Elsewhere != nil {
 		return s.relay(ctx, conn, r)
 	}
@@ -111,6 +111,8 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 	stream := c.Stream()
 	var from uint64
 	switch {
+	case r.From != nil && r.Lines > 0:
+		from = min(*r.From, stream.Screen(r.Lines, 1<<30))
 	case r.From != nil:
 		from = *r.From
 	case r.Lines > 0:
@@ -163,6 +165,18 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 	o := newOutlet(conn, h, stream.Key())
 	o.next = from
 	return o.follow(ctx, session.Reader, stream, c.Name(), r.Op == OpAttach || r.Follow)
+}
+
+func (s *Server) find(r Request) (*xenconsoled.Console, bool) {
+	if r.Dom == 0 {
+		return s.Consoles.Find(r.Guest)
+	}
+	for _, c := range s.Consoles.Consoles() {
+		if uint16(c.Dom()) == r.Dom {
+			return c, true
+		}
+	}
+	return nil, false
 }
 
 func info(c *xenconsoled.Console) Info {
