@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -267,7 +268,7 @@ func (a *Agent) linkTo(ctx context.Context, store *xenstore.Client, dom xen.DomI
 					return err
 				}
 				session = mux.Dialer(conn)
-				offered = domain.AppendLink(run, offer)
+				offered = domain.AppendLink(run, nonce(), offer)
 				if err := store.Write(ctx, link, offered); err != nil {
 					return err
 				}
@@ -290,6 +291,8 @@ func (a *Agent) linkTo(ctx context.Context, store *xenstore.Client, dom xen.DomI
 		}
 	}
 }
+
+func nonce() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
 func (a *Agent) setSession(s *mux.Session) {
 	a.mu.Lock()

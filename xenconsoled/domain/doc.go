@@ -14,8 +14,9 @@
 //
 //	serving    the domain's, while it serves: JSON (Serving). Each run of the program has another id in it
 //	guest/N    the agent's, for each guest that there is: JSON (Guest). When it goes, the guest is gone
-//	link       the agent's: a run's id, a space, and an offer of pages (package duplex). Over them go the connections
-//	           (package mux) of those who attach (package attach)
+//	link       the agent's: a run's id, a number drawn at random, and an offer of pages (package duplex). Over them go the
+//	           connections (package mux) of those who attach (package attach). The domain removes it when what comes over
+//	           them makes no sense, and the agent offers others
 //
 // The nodes are there whatever becomes of the two: a domain that starts again finds its guests without the agent, and an
 // agent that starts again finds what it had told. The domain needs one watch.

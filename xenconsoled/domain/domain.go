@@ -241,7 +241,7 @@ func (d *Domain) look(ctx context.Context, store *xenstore.Client) error {
 	if v == "" {
 		return nil
 	}
-	run, offer, err := ParseLink(v)
+	run, _, offer, err := ParseLink(v)
 	if err != nil {
 		d.cfg.Warn(err.Error())
 		return nil

@@ -96,16 +96,20 @@ func ParseGuest(d xen.DomID, v string) (xenconsoled.Found, error) {
 	return xenconsoled.Found{Dom: d, Port: g.Port, Ref: g.Ref, VM: g.VM, Name: g.Name, Limit: g.Limit}, nil
 }
 
-// AppendLink and ParseLink are the value of the node link.
-func AppendLink(run string, o duplex.Offer) string { return run + " " + o.String() }
+// AppendLink and ParseLink are the value of the node link. The nonce is another one each time: an agent that starts again
+// may get the same grants and the same port.
+func AppendLink(run, nonce string, o duplex.Offer) string {
+	return run + " " + nonce + " " + o.String()
+}
 
 // ParseLink reads it.
-func ParseLink(v string) (run string, o duplex.Offer, err error) {
-	run, offer, _ := strings.Cut(v, " ")
+func ParseLink(v string) (run, nonce string, o duplex.Offer, err error) {
+	run, rest, _ := strings.Cut(v, " ")
+	nonce, offer, _ := strings.Cut(rest, " ")
 	if o, err = duplex.ParseOffer(offer); err != nil {
-		return "", duplex.Offer{}, fmt.Errorf("%w: %w", ErrNode, err)
+		return "", "", duplex.Offer{}, fmt.Errorf("%w: %w", ErrNode, err)
 	}
-	return run, o, nil
+	return run, nonce, o, nil
 }
 
 func encode(v any) string {
