@@ -315,8 +315,18 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 	return nil
 }
 
+// forget tells a sink, if it wants to know, that its guest is gone.
+func forget(sink Sink) {
+	if f, ok := sink.(interface{ Forget() }); ok {
+		f.Forget()
+	}
+}
+
 // release gives back what a guest that does not run has.
 func (s *Service) release(g *guest, gone bool) {
+	if gone {
+		forget(g.sink)
+	}
 	warn := func(err error) {
 		if err != nil {
 			s.host.Warn(err.Error())
@@ -386,6 +396,7 @@ func (s *Service) finish(old *Stream) {
 	l.gap()
 	l.end(true)
 	l.r.Close()
+	forget(sink)
 	if err := sink.Close(); err != nil {
 		s.host.Warn(err.Error())
 	}

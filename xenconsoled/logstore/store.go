@@ -274,6 +274,17 @@ func (s *Store) nextOf(id string) uint64 {
 	return s.next[id]
 }
 
+// Retain forgets the sources for which keep is false: guests that went while nobody wrote. What they said stays.
+func (s *Store) Retain(keep func(name, key string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.next {
+		if name, key, _ := strings.Cut(id, "\x00"); !keep(name, key) {
+			delete(s.next, id)
+		}
+	}
+}
+
 // forget drops a source that will not be continued.
 func (s *Store) forget(id string) {
 	s.mu.Lock()
