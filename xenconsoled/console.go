@@ -56,6 +56,7 @@ type Console struct {
 	inRoom chan struct{} // the guest may have read; capacity 1
 	input  chan struct{} // full while somebody types, and waits for the guest with it; capacity 1
 	name   atomic.Pointer[string]
+	typed  atomic.Uint64
 
 	done chan struct{} // closed at the end of Run: nobody types any more
 	over bool          // the page is not to be touched; for who types
@@ -118,6 +119,29 @@ func (c *Console) SetName(name string) { c.name.Store(&name) }
 
 // Stream is what the guest wrote.
 func (c *Console) Stream() *Stream { return c.cfg.Stream }
+
+// Stats are what a console has seen. All but Typed count from the guest's beginning, if the stream's memory survived.
+type Stats struct {
+	Dom     xen.DomID
+	Name    string
+	Bytes   uint64 // that the guest wrote
+	Lines   uint64 // of them, with an end
+	Logged  uint64 // bytes that are in the log
+	Lost    uint64 // bytes that the log could not take, and has not told of
+	Dropped uint64 // bytes that terminals and sessions missed because they lagged, in this process
+	Typed   uint64 // bytes that the guest was given, in this process
+	Writers int    // sessions that may type
+}
+
+// Stats reads the counters. It is cheap.
+func (c *Console) Stats() Stats {
+	s := c.Stream()
+	logged, lost := s.Logged()
+	return Stats{
+		Dom: c.Dom(), Name: c.Name(), Bytes: s.End(), Lines: s.Lines(), Logged: logged, Lost: lost, Dropped: s.Dropped(),
+		Typed: c.typed.Load(), Writers: c.Writers(),
+	}
+}
 
 // turn is how many bytes are taken before others get their turn.
 const turn = 64 << 10
@@ -280,6 +304,7 @@ func (c *Console) write(ctx context.Context, p []byte, by *Session) (n int, err 
 		}
 		m, _ := c.page.put(p[n:])
 		if n += m; m > 0 {
+			c.typed.Add(uint64(m))
 			if err := c.cfg.Event.Notify(); err != nil {
 				return n, err
 			}

@@ -50,13 +50,21 @@ func (r *Reader) beforeLocked(end uint64) {
 	if r.policy != Ends || r.head != nil {
 		return
 	}
-	r.pos = max(r.pos, r.s.startLocked()) // it may have lost what was between
+	r.skipLocked() // it may have lost what was between
 	if end-r.pos <= uint64(len(r.s.data)) {
 		return
 	}
 	head := make([]byte, min(uint64(r.limit), r.s.end-r.pos))
 	r.pos += uint64(r.s.copyLocked(head, r.pos))
 	r.head = head
+}
+
+// skipLocked goes to the oldest byte that is kept, if the next one is gone.
+func (r *Reader) skipLocked() {
+	if start := r.s.startLocked(); r.pos < start {
+		r.s.dropped.Add(start - r.pos)
+		r.pos = start
+	}
 }
 
 func (r *Reader) pokeLocked() {
@@ -142,7 +150,7 @@ func (r *Reader) Read(p []byte) (n int, from uint64) {
 		}
 		return n, from
 	}
-	r.pos = max(r.pos, r.s.startLocked())
+	r.skipLocked()
 	from = r.pos
 	n = r.s.copyLocked(p, from)
 	r.pos += uint64(n)
@@ -192,7 +200,7 @@ func (r *Reader) SetPolicy(p Policy) {
 	defer r.s.mu.Unlock()
 	r.policy = p
 	if p == Every {
-		r.pos = max(r.pos, r.s.startLocked())
+		r.skipLocked()
 		return
 	}
 	select { // it does not hold the writer up any more

@@ -7,13 +7,10 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"morgana/xen"
-	"morgana/xen/wire/console"
-	"morgana/xen/wire/xs"
 	"morgana/xenstore"
 )
 
@@ -33,16 +30,19 @@ type Terminal interface {
 
 // Host is what a Service needs of the world.
 type Host struct {
-	// Dial connects to xenstore; it is called again when the connection is over.
+	// Dial connects to xenstore; it is called again when the connection is over. What it says of guests is followed as dom0
+	// sees it; or Follow is there, which says by Serve and Bury of the service what there is to serve until it is over.
 	Dial   func(context.Context) (*xenstore.Client, error)
+	Follow func(context.Context, *Service) error
 	Mapper xen.Mapper
 	Events xen.Events
 	// Alive reports whether a domain exists and is not being destroyed.
 	Alive func(xen.DomID) bool
-	// Memory makes memory for a stream, or finds what a process before this one left.
+	// Memory makes memory for a stream, or finds what a process before this one left. It may be less than what is asked
+	// for.
 	Memory func(d xen.DomID, size int) (Memory, error)
-	// Log opens the log of the guest of that name; nil for no logs.
-	Log func(name string, m *Mark) (Sink, error)
+	// Log opens the log of the guest of that name; nil for no logs. The key tells it from others of that name.
+	Log func(name, key string, m *Mark) (Sink, error)
 	// Terminal makes a terminal; nil for none. limit is how many bytes it is to keep for who comes late.
 	Terminal func(c *Console, limit int) (Terminal, error)
 	// Warn takes what there is to say, Debug what is for the curious; a line a call. Either may be nil.
@@ -84,8 +84,8 @@ type guest struct {
 
 // NewService makes a service that is ready to run.
 func NewService(h Host, o Options) (*Service, error) {
-	if h.Dial == nil || h.Mapper == nil || h.Events == nil || h.Alive == nil || h.Memory == nil {
-		return nil, errors.New("xenconsoled: a service needs Dial, Mapper, Events, Alive and Memory")
+	if h.Dial == nil && h.Follow == nil || h.Mapper == nil || h.Events == nil || h.Alive == nil || h.Memory == nil {
+		return nil, errors.New("xenconsoled: a service needs Dial or Follow, Mapper, Events, Alive and Memory")
 	}
 	for _, f := range []*func(string){&h.Warn, &h.Debug} {
 		if *f == nil {
@@ -108,6 +108,16 @@ func (s *Service) Consoles() []*Console {
 	}
 	slices.SortFunc(all, func(a, b *Console) int { return int(a.Dom()) - int(b.Dom()) })
 	return all
+}
+
+// Stats are the counters of all consoles that are served now, by the numbers of their guests.
+func (s *Service) Stats() []Stats {
+	all := s.Consoles()
+	stats := make([]Stats, len(all))
+	for i, c := range all {
+		stats[i] = c.Stats()
+	}
+	return stats
 }
 
 // Find finds a console by its guest's name or number.
@@ -139,8 +149,6 @@ func (s *Service) Reload() {
 	}
 }
 
-const introduced, released = "@introduceDomain", "@releaseDomain"
-
 // Run serves until ctx ends. Guests stay served while xenstore is away.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.stopAll(context.Canceled)
@@ -156,7 +164,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if pause == 0 {
 			s.host.Warn(fmt.Sprintf("xenstore: %v; consoles go on, new guests wait until it is back", err))
 		}
-		s.bury()
+		s.Bury()
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -167,202 +175,94 @@ func (s *Service) Run(ctx context.Context) error {
 
 // session follows one connection to xenstore.
 func (s *Service) session(ctx context.Context) error {
+	if s.host.Follow != nil {
+		return s.host.Follow(ctx, s)
+	}
 	store, err := s.host.Dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	w, err := store.Watch(ctx, introduced, released)
-	if err != nil {
-		return err
+	f := &Follower{
+		Store: store, Backend: 0, Alive: s.host.Alive, Poll: s.opts.Poll,
+		Found: func(ctx context.Context, f Found) error {
+			s.Serve(ctx, f)
+			return s.publish(ctx, store, f.Dom)
+		},
+		Look: s.Bury,
 	}
-	defer w.Close()
-	watched := make(map[xen.DomID]bool)
-	poll := time.NewTicker(s.opts.Poll)
-	defer poll.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-poll.C:
-			s.bury()
-		case e, ok := <-w.Events():
-			switch {
-			case !ok:
-				return w.Err()
-			case e.Watched == introduced || e.Watched == released:
-				s.bury()
-				err = s.look(ctx, store, w, watched)
-			default:
-				var d xen.DomID
-				if d, err = watchedDomain(e.Watched); err == nil {
-					err = s.check(ctx, store, d)
-				}
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
+	return f.Follow(ctx)
 }
 
-func consoleDir(d xen.DomID) string { return xs.DomainPath(d) + "/console" }
-
-// watchedPaths are what is watched of a domain.
-func watchedPaths(d xen.DomID) [2]string { return [2]string{consoleDir(d), xs.DomainPath(d) + "/name"} }
-
-func watchedDomain(path string) (xen.DomID, error) {
-	number, _, _ := strings.Cut(strings.TrimPrefix(path, "/local/domain/"), "/")
-	n, err := strconv.ParseUint(number, 10, 15)
-	return xen.DomID(n), err
-}
-
-// look watches the consoles of all domains but dom0.
-func (s *Service) look(ctx context.Context, store *xenstore.Client, w *xenstore.Watch, watched map[xen.DomID]bool) error {
-	names, err := store.List(ctx, "/local/domain")
-	if err != nil && !errors.Is(err, xenstore.ErrNotExist) {
-		return err
-	}
-	here := make(map[xen.DomID]bool, len(names))
-	for _, name := range names {
-		n, err := strconv.ParseUint(name, 10, 15)
-		d := xen.DomID(n)
-		if err != nil || d == 0 || d >= xen.DomFirstReserved || !s.host.Alive(d) {
-			continue
-		}
-		here[d] = true
-		if !watched[d] {
-			watched[d] = true
-			for _, p := range watchedPaths(d) {
-				if err := w.Add(ctx, p); err != nil { // its first event comes at once
-					return err
-				}
-			}
-		}
-	}
-	for d := range watched {
-		if !here[d] {
-			delete(watched, d)
-			for _, p := range watchedPaths(d) {
-				if err := w.Remove(ctx, p); err != nil && !errors.Is(err, xenstore.ErrNotExist) {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// check looks at what xenstore says of a console, and serves it accordingly. An error is the connection's; what is
-// wrong with the guest is said.
-func (s *Service) check(ctx context.Context, store *xenstore.Client, d xen.DomID) error {
-	dir := consoleDir(d)
-	read := func(path string) (string, error) {
-		v, err := store.Read(ctx, path)
-		if errors.Is(err, xenstore.ErrNotExist) || errors.Is(err, xenstore.ErrPermission) { // not there for us
-			return "", nil
-		}
-		return v, err
-	}
-	var refText, portText, kind, vm, name, limit string
-	for path, to := range map[string]*string{
-		dir + "/" + console.KeyRingRef: &refText, dir + "/" + console.KeyPort: &portText, dir + "/" + console.KeyType: &kind,
-		dir + "/" + console.KeyLimit: &limit, xs.DomainPath(d) + "/vm": &vm, xs.DomainPath(d) + "/name": &name,
-	} {
-		var err error
-		if *to, err = read(path); err != nil {
-			return err
-		}
-	}
-	ref, err1 := strconv.ParseUint(refText, 0, 64)
-	port, err2 := strconv.ParseUint(portText, 0, 32)
-	if err1 != nil || err2 != nil || kind != "" && kind != console.TypeXenconsoled {
-		return nil // not there yet, or somebody else's
-	}
+// Serve serves a console from now on, or as it is now if it is served already. What is wrong with it is said. For
+// Host.Follow alone.
+func (s *Service) Serve(ctx context.Context, f Found) {
+	d := f.Dom
 	s.mu.Lock()
 	g := s.guests[d]
 	s.mu.Unlock()
 	if g != nil {
-		if g.port == xen.Port(port) && g.ref == ref && g.vm == vm {
-			if name != "" && name != g.console.Name() {
-				g.console.SetName(name)
-				g.console.Stream().SetLabel(name)
+		if g.port == f.Port && g.ref == f.Ref && g.vm == f.VM {
+			if f.Name != "" && f.Name != g.console.Name() {
+				g.console.SetName(f.Name)
+				g.console.Stream().SetLabel(f.Name)
 			}
-			return s.publish(ctx, store, g)
+			return
 		}
 		s.host.Debug(fmt.Sprintf("domain %d: its console is another one now", d))
 		cause := error(context.Canceled)
-		if g.vm != vm {
+		if g.vm != f.VM {
 			cause = ErrGone
 		}
 		s.stop(d, cause)
 	}
 	if !s.host.Alive(d) {
-		return nil
+		return
 	}
+	name := f.Name
 	if name == "" {
 		name = strconv.Itoa(int(d))
 	}
-	g, err := s.start(ctx, d, &guest{port: xen.Port(port), ref: ref, vm: vm}, name, parseLimit(limit))
-	if err != nil {
+	if err := s.start(ctx, d, &guest{port: f.Port, ref: f.Ref, vm: f.VM}, name, f.Limit); err != nil {
 		s.host.Warn(fmt.Sprintf("domain %d (%s): its console cannot be served: %v", d, name, err))
-		return nil
+		return
 	}
 	s.host.Debug(fmt.Sprintf("domain %d (%s): its console is served", d, name))
-	return s.publish(ctx, store, g)
-}
-
-// Bounds of what is kept of a console.
-const (
-	limitLeast   = 16 << 10
-	limitDefault = 1 << 20
-	limitMost    = 16 << 20
-)
-
-// parseLimit reads how much is to be kept. 0 and what is not there mean no limit to Xen's daemon, and the default here.
-func parseLimit(s string) int {
-	n, err := strconv.ParseUint(s, 0, 63)
-	if err != nil || n == 0 {
-		n = limitDefault
-	}
-	return int(min(max(n, limitLeast), limitMost))
 }
 
 // publish says where the terminal is, if xenstore does not know.
-func (s *Service) publish(ctx context.Context, store *xenstore.Client, g *guest) error {
-	if g.terminal == nil {
+func (s *Service) publish(ctx context.Context, store *xenstore.Client, d xen.DomID) error {
+	s.mu.Lock()
+	g := s.guests[d]
+	s.mu.Unlock()
+	if g == nil || g.terminal == nil {
 		return nil
 	}
-	path := consoleDir(g.console.Dom()) + "/" + console.KeyTTY
-	// A new terminal may be called as the one before it: it is written anyway, so that who watches looks again.
-	if v, err := store.Read(ctx, path); err == nil && v == g.terminal.Name() && g.told {
-		return nil
-	}
-	err := store.Write(ctx, path, g.terminal.Name())
-	g.told = err == nil
-	if errors.Is(err, xenstore.ErrNotExist) || errors.Is(err, xenstore.ErrPermission) || errors.Is(err, xenstore.ErrInvalid) {
-		s.host.Warn(fmt.Sprintf("domain %d: %v", g.console.Dom(), err))
+	told, err := Publish(ctx, store, d, g.terminal.Name(), g.told)
+	g.told = told
+	if errors.Is(err, ErrUnwritable) {
+		s.host.Warn(err.Error())
 		return nil
 	}
 	return err
 }
 
 // start begins to serve a guest. On error nothing is left.
-func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string, limit int) (_ *guest, err error) {
+func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string, limit int) (err error) {
 	defer func() {
 		if err != nil {
 			s.release(g, false)
 		}
 	}()
 	if g.mapping, err = s.host.Mapper.Map(d, []xen.GrantRef{xen.GrantConsole}, xen.ReadWrite); err != nil {
-		return nil, err
+		return err
 	}
 	if g.event, err = s.host.Events.Connect(d, g.port); err != nil {
-		return nil, err
+		return err
 	}
-	size := 1 << bits.Len(uint(limit-1))
+	size := 1 << bits.Len(uint(min(max(limit, limitLeast), limitMost)-1))
 	if g.memory, err = s.host.Memory(d, StreamHeader+size); err != nil {
-		return nil, err
+		return err
 	}
 	key := fmt.Sprintf("%d %s", d, g.vm)
 	if old, ok := OpenStream(g.memory.Bytes()); ok && !old.Is(key) {
@@ -370,11 +270,11 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 	}
 	stream, err := NewStream(g.memory.Bytes(), key)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	stream.SetLabel(name)
 	if s.host.Log != nil {
-		if g.sink, err = s.host.Log(name, stream.Mark()); err != nil {
+		if g.sink, err = s.host.Log(name, stream.Key(), stream.Mark()); err != nil {
 			// A console without a log is better than none.
 			s.host.Warn(fmt.Sprintf("domain %d (%s): no log: %v", d, name, err))
 			g.sink, err = nil, nil
@@ -384,7 +284,7 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 		Dom: d, Name: name, Page: g.mapping.Bytes(), Event: g.event, Stream: stream, Sink: g.sink, Rate: s.opts.Rate, Warn: s.host.Warn,
 	}
 	if g.console, err = New(cfg); err != nil {
-		return nil, err
+		return err
 	}
 	if s.host.Terminal != nil {
 		var terr error
@@ -412,11 +312,21 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 	s.mu.Lock()
 	s.guests[d] = g
 	s.mu.Unlock()
-	return g, nil
+	return nil
+}
+
+// forget tells a sink, if it wants to know, that its guest is gone.
+func forget(sink Sink) {
+	if f, ok := sink.(interface{ Forget() }); ok {
+		f.Forget()
+	}
 }
 
 // release gives back what a guest that does not run has.
 func (s *Service) release(g *guest, gone bool) {
+	if gone {
+		forget(g.sink)
+	}
 	warn := func(err error) {
 		if err != nil {
 			s.host.Warn(err.Error())
@@ -456,8 +366,8 @@ func (s *Service) stopAll(cause error) {
 	}
 }
 
-// bury stops the consoles of guests that are gone.
-func (s *Service) bury() {
+// Bury stops the consoles of guests that are gone. For Host.Follow alone.
+func (s *Service) Bury() {
 	for _, c := range s.Consoles() {
 		if !s.host.Alive(c.Dom()) {
 			s.host.Debug(fmt.Sprintf("domain %d (%s) is gone", c.Dom(), c.Name()))
@@ -477,7 +387,7 @@ func (s *Service) finish(old *Stream) {
 	if s.host.Log == nil || old.End() == old.mark.Position() {
 		return
 	}
-	sink, err := s.host.Log(old.Label(), old.mark)
+	sink, err := s.host.Log(old.Label(), old.Key(), old.mark)
 	if err != nil {
 		s.host.Warn(fmt.Sprintf("the rest of the log of %s: %v", old.Label(), err))
 		return
@@ -486,6 +396,7 @@ func (s *Service) finish(old *Stream) {
 	l.gap()
 	l.end(true)
 	l.r.Close()
+	forget(sink)
 	if err := sink.Close(); err != nil {
 		s.host.Warn(err.Error())
 	}

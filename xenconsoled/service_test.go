@@ -87,7 +87,7 @@ func (h *house) serve() (stop func()) {
 			h.mem[d].open = true
 			return h.mem[d], nil
 		},
-		Log: func(name string, _ *xenconsoled.Mark) (xenconsoled.Sink, error) { return h.log(name), nil },
+		Log: func(name, _ string, _ *xenconsoled.Mark) (xenconsoled.Sink, error) { return h.log(name), nil },
 		Terminal: func(*xenconsoled.Console, int) (xenconsoled.Terminal, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()

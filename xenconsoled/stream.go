@@ -24,6 +24,7 @@ const (
 	headKey   = 32  // 32 bytes: whose stream it is
 	headMark  = 64  // the sink's Mark
 	headSeen  = 192 // u64: how much of it a terminal has been given
+	headLines = 200 // u64: how many of its bytes end a line
 	headLabel = 256 // u32 length and bytes: what the console is called
 	headEnds  = 1024
 )
@@ -41,7 +42,10 @@ type Stream struct {
 	base  *atomic.Uint32
 	endAt *atomic.Uint64
 	seen  *atomic.Uint64
+	lines *atomic.Uint64
 	mark  *Mark
+
+	dropped atomic.Uint64 // bytes that readers missed
 
 	mu      sync.Mutex
 	end     uint64 // what endAt says; the number of the next byte
@@ -80,7 +84,7 @@ func (s *Stream) bind(mem []byte) (err error) {
 	if s.base, err = ring.Word(mem, headBase); err != nil {
 		return err
 	}
-	for off, w := range map[int]**atomic.Uint64{headEnd: &s.endAt, headSeen: &s.seen} {
+	for off, w := range map[int]**atomic.Uint64{headEnd: &s.endAt, headSeen: &s.seen, headLines: &s.lines} {
 		if *w, err = ring.Word64(mem, off); err != nil {
 			return err
 		}
@@ -120,6 +124,9 @@ func (s *Stream) Is(key string) bool {
 	sum := sha256.Sum256([]byte(key))
 	return bytes.Equal(s.head[headKey:headKey+len(sum)], sum[:])
 }
+
+// Key is what tells this stream from others: 16 hexadecimal digits that follow from the key that it was made with.
+func (s *Stream) Key() string { return fmt.Sprintf("%x", s.head[headKey:][:8]) }
 
 // Seen is what SetSeen left: how much of the stream a terminal has been given.
 func (s *Stream) Seen() uint64        { return s.seen.Load() }
@@ -219,11 +226,24 @@ func (s *Stream) Append(a, b []byte) {
 	}
 	s.end = end
 	s.endAt.Store(end)
+	s.lines.Add(uint64(bytes.Count(a, newline) + bytes.Count(b, newline)))
 	for _, r := range s.readers {
 		r.pokeLocked()
 	}
 	s.mu.Unlock()
 }
+
+var newline = []byte{'\n'}
+
+// Lines is how many lines the stream has had that have an end.
+func (s *Stream) Lines() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines.Load()
+}
+
+// Dropped is how many bytes readers missed that lagged, each reader's counted, since this process serves the stream.
+func (s *Stream) Dropped() uint64 { return s.dropped.Load() }
 
 // Close lets readers read what there is, and then io.EOF.
 func (s *Stream) Close() {
@@ -233,6 +253,15 @@ func (s *Stream) Close() {
 	for _, r := range s.readers {
 		r.pokeLocked()
 	}
+}
+
+// Copy copies what there is from byte number from on, at most len(p), or from the oldest that is kept if that one is gone:
+// the number of the first byte that was copied says.
+func (s *Stream) Copy(p []byte, from uint64) (n int, first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = min(max(from, s.startLocked()), s.end)
+	return s.copyLocked(p, first), first
 }
 
 // copyLocked copies bytes from number from on, as many as there are and fit.

@@ -33,7 +33,7 @@ func attachTo(c *cli.Context) error {
 	}
 	ctx, leave := context.WithCancel(c.Context)
 	defer leave()
-	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only")}
+	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only"), ready: make(chan struct{}), over: ctx.Done()}
 	f := &follower{c: c, request: r, opened: k.connect}
 	f.out = func(_ uint64, b []byte) error {
 		_, err := os.Stdout.Write(b)
@@ -59,8 +59,11 @@ func escapeKey(s string) (byte, error) {
 	return 0, fmt.Errorf("%w: --escape %q: want a character, or ^ and one", errUsage, s)
 }
 
-// keyboard sends what is typed to the connection there is; what is typed while there is none is lost.
+// keyboard sends what is typed to the connection there is. What is typed before the first one waits for it; what is typed
+// while the daemon is away is lost.
 type keyboard struct {
+	ready  chan struct{}   // closed when there is the first connection
+	over   <-chan struct{} // closed when there will be none any more
 	escape byte
 	leave  func()
 	quiet  bool // nothing is sent
@@ -74,6 +77,11 @@ func (k *keyboard) connect(c *attach.Client) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.client = c
+	select {
+	case <-k.ready:
+	default:
+		close(k.ready)
+	}
 }
 
 // raw has a terminal pass on every key, until restore.
@@ -107,6 +115,13 @@ func (k *keyboard) run() {
 			}
 		}
 		if len(b) > 0 && !k.quiet {
+			if !left {
+				select {
+				case <-k.ready:
+				case <-k.over:
+					return
+				}
+			}
 			k.mu.Lock()
 			c := k.client
 			k.mu.Unlock()

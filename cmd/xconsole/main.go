@@ -1,7 +1,7 @@
 // Command xconsole lists the consoles of guests, attaches to them, and reads what they said, at a console daemon of ours.
 //
 // Data goes to standard output, words to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such guest,
-// 4 somebody else types at the console, 5 no daemon, 130 interrupted.
+// 4 somebody else types at the console, 5 no daemon, or its console domain is away, 130 interrupted.
 package main
 
 import (
@@ -57,7 +57,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.Is(err, xenconsoled.ErrTaken):
 		return exitTaken
-	case errors.Is(err, errNoDaemon):
+	case errors.Is(err, errNoDaemon), errors.Is(err, attach.ErrAway):
 		return exitNoDaemon
 	}
 	return exitFailed

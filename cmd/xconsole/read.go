@@ -37,7 +37,8 @@ func (f *follower) run(ctx context.Context) error {
 			}
 			lostAt = time.Time{}
 		})
-		away := errors.Is(err, io.ErrUnexpectedEOF) || f.request.From != nil && (errors.Is(err, errNoDaemon) || errors.Is(err, attach.ErrNotFound))
+		away := errors.Is(err, io.ErrUnexpectedEOF) || f.request.From != nil &&
+			(errors.Is(err, errNoDaemon) || errors.Is(err, attach.ErrNotFound) || errors.Is(err, attach.ErrAway))
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -28,11 +28,38 @@ const (
 done
 `
 	stockConsoled = `xenconsoled --log=guest --log-dir=` + consoleLogs + "\n"
-	oursConsoled  = `/share/xenconsoled --log=all --log-dir=` + consoleLogs + " --pid-file=/run/consoled.pid\n"
+	oursConsoled  = `/share/xenconsoled --log=all --log-dir=` + consoleLogs + " --pid-file=/run/consoled.pid"
 )
 
-// TestConsoles: our console daemon in dom0, with stock xl and stock guests: xl console, what is typed, logs, Xen's own log,
-// kill -9 while a guest writes, xconsole; domains are wholly gone when they end. A flood is measured with both daemons.
+// consoles is the host whose console daemon is ours.
+type consoles struct {
+	t *testing.T
+	h *testbed.Host
+	// daemon starts ours.
+	daemon string
+}
+
+func (c *consoles) script(d time.Duration, format string, args ...any) string {
+	c.t.Helper()
+	out, err := c.h.Script(within(c.t, d), fmt.Sprintf(format, args...))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return out
+}
+
+// restart ends the daemon that runs, by a signal or with kill's option -9, and starts ours.
+func (c *consoles) restart(signal string) {
+	c.t.Helper()
+	c.script(time.Minute, "%s%s\n", fmt.Sprintf(endConsoled, signal), c.daemon)
+}
+
+// in is the same for a part of the test.
+func (c *consoles) in(t *testing.T) *consoles { return &consoles{t, c.h, c.daemon} }
+
+// TestConsoles: our console daemon in dom0, with stock xl and stock guests, in place of Xen's; then the console domain.
+// xl console, what is typed, logs, Xen's own log, kill -9 while a guest writes, xconsole; floods are compared byte for byte
+// with what the guest wrote, and measured with all three; domains are wholly gone when they end.
 func TestConsoles(t *testing.T) {
 	h := host(t)
 	if h.Own {
@@ -45,119 +72,150 @@ func TestConsoles(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	script := func(text string) string {
-		t.Helper()
-		out, err := h.Script(within(t, time.Minute), text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	stock := flood(t, h, "stock")
-	script(fmt.Sprintf(endConsoled, "") + oursConsoled)
+	c := &consoles{t, h, oursConsoled}
+	stock := c.flood("stock", floodStock)
+	c.restart("")
 	t.Cleanup(func() {
 		if _, err := h.Script(within(t, time.Minute), fmt.Sprintf(endConsoled, "")+stockConsoled); err != nil {
 			t.Error(err)
 		}
 	})
-	for _, kind := range []string{"pvh", "pv"} {
-		t.Run(kind, func(t *testing.T) { consoleOf(t, h, kind) })
-	}
-	ours := flood(t, h, "ours")
-	report(t, "consoles", fmt.Sprintf("a stock guest writes 256 KiB to its console: %.1f s with Xen's daemon, %.1f s with ours (%.1f times as fast)\n",
-		stock, ours, stock/ours))
-	if log := script("cat " + consoleLogs + "/hypervisor.log"); !strings.Contains(log, "(XEN)") {
+	t.Run("daemon", func(t *testing.T) { c.in(t).guest("pvh", func(int) { c.restart("-9") }) })
+	ours := c.flood("ours", floodStock)
+	domain := c.domain()
+	text := fmt.Sprintf("a stock guest writes %d KiB to its console: %.2f s with Xen's daemon, %.2f s with ours (%.1f times as fast), %.2f s with the console domain (%.1f)\n",
+		floodStock>>10, stock, ours, stock/ours, domain, stock/domain)
+	report(t, "consoles", text)
+	if log := c.script(time.Minute, "cat "+consoleLogs+"/hypervisor.log"); !strings.Contains(log, "(XEN)") {
 		t.Errorf("Xen's own log: %q", log)
 	}
-	if list := script("xl list"); strings.Contains(list, "(null)") {
+	if list := c.script(time.Minute, "xl list"); strings.Contains(list, "(null)") {
 		t.Errorf("domains that are not wholly gone:\n%s", list)
 	}
 }
 
-// consoleOf checks the console of a stock guest.
-func consoleOf(t *testing.T, h *testbed.Host, kind string) {
-	ctx := within(t, 5*time.Minute)
-	const lines = 1500
-	name := "con-" + kind
-	c, err := h.StockGuest(ctx, name, kind, fmt.Sprintf(`
+// guest checks the console of a stock guest that writes lines all the time while disturb is called three times.
+func (c *consoles) guest(kind string, disturb func(int)) {
+	t, h := c.t, c.h
+	ctx := within(t, 3*time.Minute)
+	config, err := h.StockGuest(ctx, "con-"+kind, kind, `
 read x </dev/console; echo "typed: $x"
-i=0; while [ $i -lt %d ]; do echo "line $i of a guest that writes while its daemon is killed"; i=$((i+1)); done
-echo "written"; read x </dev/console`, lines))
+i=0
+(while [ ! -e /tmp/stop ]; do
+	for k in 1 2 3 4 5 6 7 8; do echo "line $i of a guest that writes all the time"; i=$((i+1)); done; usleep 20000
+done; echo "written: $i") &
+read x </dev/console; : >/tmp/stop; wait
+read x </dev/console`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := h.StartDomain(ctx, c)
+	d, err := h.StartDomain(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	waitFor := func(re string) {
 		t.Helper()
 		if _, err := d.Console.WaitFor(ctx, re); err != nil {
-			t.Fatalf("%s: %v\n%s", re, err, d.Console.String())
+			t.Fatalf("%s: %v\n%.4000s", re, err, d.Console.String())
 		}
 	}
 	waitFor("GUEST up")
 	d.Console.Type("hello\n")
 	waitFor("typed: hello")
-	for range 5 {
-		if _, err := h.Script(ctx, fmt.Sprintf(endConsoled, "-9")+"sleep 0.1\n"+oursConsoled+"sleep 0.1"); err != nil {
-			t.Fatal(err)
-		}
+	for i := range 3 {
+		waitFor(fmt.Sprintf("line %d0 of a guest", 4*(i+1)))
+		disturb(i)
 	}
-	waitFor("written") // xl console has followed
-	out, err := h.Script(ctx, "/share/xconsole list && /share/xconsole logs -n 5 "+d.Name)
-	if err != nil || !strings.Contains(out, d.Name) || !strings.Contains(out, "written") {
-		t.Errorf("xconsole: %v\n%s", err, out)
+	// xl console has followed. What is typed goes to the terminal that there is now, and then through xconsole, which ends
+	// with the guest.
+	c.script(time.Minute, "echo >\"$(xenstore-read /local/domain/%d/console/tty)\"", d.ID)
+	waitFor(`written: \d+`)
+	out := c.script(time.Minute, "/share/xconsole list && /share/xconsole logs -n 5 %s", d.Name)
+	if !strings.Contains(out, d.Name) || !strings.Contains(out, "written: ") {
+		t.Errorf("xconsole:\n%s", out)
 	}
-	// What is typed goes through xconsole now, which ends with the guest.
-	if out, err := h.Script(ctx, "echo | timeout 60 /share/xconsole attach -n 5 "+d.Name); err != nil || !strings.Contains(out, "GUEST exit") {
-		t.Errorf("xconsole attach: %v\n%s", err, out)
+	if out := c.script(time.Minute, "echo | timeout 50 /share/xconsole attach -n 5 %s", d.Name); !strings.Contains(out, "GUEST exit") {
+		t.Errorf("xconsole attach:\n%s", out)
 	}
 	if reason, err := d.Wait(ctx); err != nil || reason != "poweroff" {
 		t.Errorf("the guest ended: %q, %v", reason, err)
 	}
-	log, err := h.Script(ctx, "cat "+consoleLogs+"/guest-"+d.Name+".log")
-	if err != nil {
-		t.Fatal(err)
+	c.lines(c.script(time.Minute, "cat %s/guest-%s.log", consoleLogs, d.Name))
+}
+
+// lines checks that a log has every line of a guest once.
+func (c *consoles) lines(log string) {
+	c.t.Helper()
+	m := regexp.MustCompile(`written: (\d+)`).FindStringSubmatch(log)
+	if m == nil {
+		c.t.Errorf("the end is not in the log:\n%.2000s", log)
+		return
 	}
 	next := 0
-	for _, m := range regexp.MustCompile(`line (\d+) of a guest`).FindAllStringSubmatch(log, -1) {
+	for _, m := range regexp.MustCompile(`line (\d+) of a guest that writes all the time\r?\n`).FindAllStringSubmatch(log, -1) {
 		if m[1] != strconv.Itoa(next) {
-			t.Fatalf("line %s follows line %d in the log", m[1], next-1)
+			c.t.Errorf("line %s follows line %d in the log", m[1], next-1)
+			return
 		}
 		next++
 	}
-	if next != lines {
-		t.Errorf("%d of %d lines are in the log", next, lines)
+	if m[1] != strconv.Itoa(next) {
+		c.t.Errorf("%d of %s lines are in the log", next, m[1])
 	}
+	c.t.Logf("%d lines, each once", next)
 }
 
-// flood has a guest write 256 KiB, and says how many seconds it took by the guest's clock.
-func flood(t *testing.T, h *testbed.Host, name string) float64 {
+// How much a guest writes when it floods, with Xen's daemon and with the console domain too, in bytes: what takes an
+// emulated host some seconds.
+const floodStock = 256 << 10
+
+const floodLine = "a line of a guest that floods its console with text"
+
+// flood has a guest write size bytes with nobody attached, and says how many seconds it took by the guest's clock. The log
+// has to have them all.
+func (c *consoles) flood(name string, size int) float64 {
+	t, h := c.t, c.h
 	t.Helper()
-	ctx := within(t, 5*time.Minute)
-	c, err := h.StockGuest(ctx, "flood-"+name, "pvh", `
-yes "a line of a guest that floods its console with text" | head -c 262144 >/tmp/text
+	ctx := within(t, 3*time.Minute)
+	config, err := h.StockGuest(ctx, "flood-"+name, "pvh", fmt.Sprintf(`
+yes "%s" | head -c %d >/tmp/text
 a=$(cut -d' ' -f1 /proc/uptime); cat /tmp/text >/dev/hvc0; b=$(cut -d' ' -f1 /proc/uptime)
-echo; echo "FLOOD from $a to $b"`)
+echo; echo "FLOOD from $a to $b"`, floodLine, size))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := h.StartDomain(ctx, c)
+	config.Paused = true
+	d, err := h.StartDomain(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := d.Console.WaitFor(ctx, `FLOOD from ([\d.]+) to ([\d.]+)`)
-	if err != nil {
+	c.script(time.Minute, "for p in $(pgrep -f 'xenconsole %d '); do kill $p; done", d.ID)
+	if err := d.Unpause(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
+	log := c.script(time.Minute, "cat %s/guest-%s.log", consoleLogs, d.Name)
+	return c.flooded(log, size)
+}
+
+// flooded checks a log that a flooding guest left.
+func (c *consoles) flooded(log string, size int) float64 {
+	c.t.Helper()
+	want := strings.Repeat(floodLine+"\r\n", size/(len(floodLine)+1)+1)
+	want = want[:size/(len(floodLine)+1)*(len(floodLine)+2)+size%(len(floodLine)+1)]
+	if !strings.Contains(log, want+"\r\nFLOOD") {
+		c.t.Errorf("the log, of %d bytes, does not have the %d that the guest wrote", len(log), len(want))
+	}
+	m := regexp.MustCompile(`FLOOD from ([\d.]+) to ([\d.]+)`).FindStringSubmatch(log)
+	if m == nil {
+		c.t.Fatalf("the guest's end is not in the log, of %d bytes:\n%.2000s", len(log), log)
+	}
 	from, err1 := strconv.ParseFloat(m[1], 64)
 	to, err2 := strconv.ParseFloat(m[2], 64)
 	if err1 != nil || err2 != nil || to <= from {
-		t.Fatalf("from %q to %q", m[1], m[2])
+		c.t.Fatalf("from %q to %q", m[1], m[2])
 	}
 	return to - from
 }

@@ -20,14 +20,17 @@ const (
 	ModeRead   = "read"
 	ModeShared = "shared"
 	ModeSole   = "sole"
+	// ModeTerminal is for who makes a terminal of another machine's: see xenconsoled.AsTerminal.
+	ModeTerminal = "terminal"
 )
 
 // Request is what a client wants.
 type Request struct {
 	Op    string `json:"op"`
 	Guest string `json:"guest,omitempty"` // its name, or its number
+	Dom   uint16 `json:"dom,omitempty"`   // its number, which then counts instead
 	Mode  string `json:"mode,omitempty"`  // of OpAttach; "" stands for ModeShared
-	// From is the number of the first byte to be sent; without it, Lines says how many of the last lines are. OpLogs
+	// From is the number of the first byte to be sent. Lines says how many of the last lines are sent at least. OpLogs
 	// sends all there is when it has neither.
 	From   *uint64 `json:"from,omitempty"`
 	Lines  int     `json:"lines,omitempty"`
@@ -42,6 +45,9 @@ type Info struct {
 	End     uint64 `json:"end"`   // how many bytes the guest has written
 	Logged  uint64 `json:"logged"`
 	Lost    uint64 `json:"lost"` // bytes that the log could not take and has not told of
+	Lines   uint64 `json:"lines"`
+	Dropped uint64 `json:"dropped"` // bytes that terminals and sessions missed because they lagged
+	Typed   uint64 `json:"typed"`   // bytes that the guest was given
 	Writers int    `json:"writers"`
 }
 
@@ -57,6 +63,7 @@ const (
 	CodeNotFound = "not-found"
 	CodeTaken    = "taken"
 	CodeBusy     = "busy"
+	CodeAway     = "away"
 )
 
 // Failure is why a request failed. It matches ErrNotFound, ErrTaken of package xenconsoled, and so on.
@@ -70,6 +77,7 @@ var (
 	ErrNotFound = errors.New("no such guest")
 	ErrRequest  = errors.New("not a request that is known")
 	ErrBusy     = errors.New("too many connections")
+	ErrAway     = errors.New("the console domain is away")
 )
 
 func (f *Failure) Error() string { return f.Text }
@@ -83,6 +91,8 @@ func (f *Failure) Unwrap() error {
 		return xenconsoled.ErrTaken
 	case CodeBusy:
 		return ErrBusy
+	case CodeAway:
+		return ErrAway
 	}
 	return ErrRequest
 }
@@ -101,6 +111,8 @@ func parseRequest(body []byte) (r Request, mode xenconsoled.Mode, err error) {
 			mode = xenconsoled.Shared
 		case ModeSole:
 			mode = xenconsoled.Sole
+		case ModeTerminal:
+			mode = xenconsoled.AsTerminal
 		default:
 			return r, 0, fmt.Errorf("%w: mode %q", ErrRequest, r.Mode)
 		}

@@ -2,7 +2,6 @@ package attach
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,7 +32,13 @@ const leaveTime = time.Second
 const requestTime = 10 * time.Second
 
 // Server serves clients.
-type Server struct{ Consoles Consoles }
+type Server struct {
+	Consoles Consoles
+	// History is the log, where it can be read: OpLogs then begins with what it has. It may be nil.
+	History History
+	// Elsewhere connects to a server that has the consoles that are not here, and waits for it a while. It may be nil.
+	Elsewhere func(context.Context) (io.ReadWriteCloser, error)
+}
 
 // Serve serves a listener until ctx ends or the listener fails; it closes it, and waits for its connections.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
@@ -91,19 +96,23 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 		return errors.Join(err, send(conn, kindFailure, &Failure{CodeRequest, err.Error()}))
 	}
 	if r.Op == OpList {
-		list := []Info{}
-		for _, c := range s.Consoles.Consoles() {
-			list = append(list, info(c))
-		}
-		return send(conn, kindList, list)
+		return send(conn, kindList, s.listAll(ctx))
 	}
-	c, ok := s.Consoles.Find(r.Guest)
+	c, ok := s.find(r)
+	if !ok && s.Elsewhere != nil {
+		return s.relay(ctx, conn, r)
+	}
 	if !ok {
+		if ok, err := s.gone(ctx, conn, r); ok {
+			return err
+		}
 		return send(conn, kindFailure, &Failure{CodeNotFound, fmt.Sprintf("no guest %q has a console here", r.Guest)})
 	}
 	stream := c.Stream()
 	var from uint64
 	switch {
+	case r.From != nil && r.Lines > 0:
+		from = min(*r.From, stream.Screen(r.Lines, 1<<30))
 	case r.From != nil:
 		from = *r.From
 	case r.Lines > 0:
@@ -149,36 +158,32 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 			}
 		}
 	})
-	return output(ctx, conn, session.Reader, r.Op == OpAttach || r.Follow)
+	var h History
+	if r.Op == OpLogs {
+		h = s.History
+	}
+	o := newOutlet(conn, h, stream.Key())
+	o.next = from
+	return o.follow(ctx, session.Reader, stream, c.Name(), r.Op == OpAttach || r.Follow)
 }
 
-// output sends what a reader finds.
-func output(ctx context.Context, conn io.Writer, r *xenconsoled.Reader, follow bool) error {
-	buf := make([]byte, headSize+frameMax)
-	for {
-		if !follow && r.Pending() == 0 {
-			return send(conn, kindEnd, &End{Next: r.Position()})
-		}
-		if err := r.Wait(ctx, 1); err != nil {
-			if errors.Is(err, io.EOF) {
-				return send(conn, kindEnd, &End{Gone: true, Next: r.Position()})
-			}
-			return err
-		}
-		n, from := r.Read(buf[headSize+outputHead:])
-		appendHead(buf[:0], kindOutput, outputHead+n)
-		binary.LittleEndian.PutUint64(buf[headSize:], from)
-		if _, err := conn.Write(buf[:headSize+outputHead+n]); err != nil {
-			return err
+func (s *Server) find(r Request) (*xenconsoled.Console, bool) {
+	if r.Dom == 0 {
+		return s.Consoles.Find(r.Guest)
+	}
+	for _, c := range s.Consoles.Consoles() {
+		if uint16(c.Dom()) == r.Dom {
+			return c, true
 		}
 	}
+	return nil, false
 }
 
 func info(c *xenconsoled.Console) Info {
-	s := c.Stream()
-	logged, lost := s.Logged()
+	n := c.Stats()
 	return Info{
-		Dom: uint16(c.Dom()), Name: c.Name(), Start: s.Start(), End: s.End(), Logged: logged, Lost: lost, Writers: c.Writers(),
+		Dom: uint16(n.Dom), Name: n.Name, Start: c.Stream().Start(), End: n.Bytes, Logged: n.Logged, Lost: n.Lost, Lines: n.Lines,
+		Dropped: n.Dropped, Typed: n.Typed, Writers: n.Writers,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"morgana/xenconsoled"
+	"morgana/xenconsoled/agent"
 	"morgana/xenconsoled/attach"
 	"morgana/xenconsoled/logfile"
 	"morgana/xenstore"
@@ -33,6 +34,8 @@ type Config struct {
 	Keep bool
 	// Rate bounds what a guest may write, in bytes a second; 0: nothing does.
 	Rate int
+	// Domain is the name or the number of a domain that serves the consoles of guests to come; "" for none.
+	Domain string
 	// Warn takes what there is to say, Debug what is for the curious; a line a call.
 	Warn, Debug func(string)
 }
@@ -41,6 +44,7 @@ type Config struct {
 type Daemon struct {
 	cfg      Config
 	service  *xenconsoled.Service
+	agent    *agent.Agent // of the console domain, or nil
 	ptys     *ptys
 	hv       *hypervisor
 	listener net.Listener
@@ -86,7 +90,7 @@ func (d *Daemon) setUp() (err error) {
 	h := xenconsoled.Host{
 		Dial: d.cfg.Dial, Mapper: d.cfg.Machine, Events: d.cfg.Machine, Alive: d.cfg.Machine.Alive, Memory: d.memory,
 		Terminal: func(c *xenconsoled.Console, limit int) (xenconsoled.Terminal, error) {
-			return d.ptys.newPTY(c, limit, d.cfg.Keep)
+			return d.ptys.newPTY(newHere(c, limit, d.cfg.Keep))
 		},
 		Warn: d.cfg.Warn, Debug: d.cfg.Debug,
 	}
@@ -95,6 +99,11 @@ func (d *Daemon) setUp() (err error) {
 	}
 	if d.service, err = xenconsoled.NewService(h, xenconsoled.Options{Rate: d.cfg.Rate}); err != nil {
 		return err
+	}
+	if d.cfg.Domain != "" {
+		if err := d.makeAgent(); err != nil {
+			return err
+		}
 	}
 	if err := d.finishOld(); err != nil {
 		return err
@@ -156,7 +165,7 @@ type guestLog struct {
 // Reopen is what xenconsoled.Service.Reload calls.
 func (l guestLog) Reopen(guest string) error { return l.File.Reopen(l.d.logName(guest)) }
 
-func (d *Daemon) openLog(guest string, m *xenconsoled.Mark) (xenconsoled.Sink, error) {
+func (d *Daemon) openLog(guest, _ string, m *xenconsoled.Mark) (xenconsoled.Sink, error) {
 	opts := d.cfg.Files
 	opts.Stamp = d.cfg.StampGuests
 	f, err := logfile.Open(d.logName(guest), m, opts)
@@ -194,7 +203,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	if d.listener != nil {
 		server := &attach.Server{Consoles: d.service}
+		if d.agent != nil {
+			server.Elsewhere = d.agent.Dial
+		}
 		part("clients", func() error { return server.Serve(ctx, d.listener) })
+	}
+	if d.agent != nil {
+		part("the console domain's agent", func() error { return d.agent.Run(ctx) })
 	}
 	err := d.service.Run(ctx)
 	cancel(err)

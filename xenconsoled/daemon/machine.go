@@ -2,7 +2,7 @@ package daemon
 
 import "morgana/xen"
 
-// Machine is what the daemon needs of Xen. Safe for concurrent use.
+// Machine is what the daemon needs of Xen. One that is a xen.Granter too can have a console domain. Safe for concurrent use.
 type Machine interface {
 	xen.Mapper
 	xen.Events

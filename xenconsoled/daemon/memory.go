@@ -102,6 +102,9 @@ func (d *Daemon) finishOld() error {
 	if err != nil {
 		return err
 	}
+	if err := d.removeOldCopies(files); err != nil {
+		return err
+	}
 	for _, f := range files {
 		number, ok := strings.CutPrefix(f.Name(), streamPrefix)
 		n, err := strconv.ParseUint(number, 10, 15)

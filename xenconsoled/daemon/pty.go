@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"morgana/xenconsoled"
 )
 
 // screen is what whoever attaches is shown again.
@@ -25,14 +23,13 @@ const (
 
 // pty is a terminal at a console. Its slave is not kept open: so the kernel says when nobody has it.
 type pty struct {
-	console *xenconsoled.Console
+	source  source
 	master  *os.File
 	name    string
 	from    *ptys
 	watch   int      // of inotify; -1: nobody tells, and slave is open
 	slave   *os.File // or nil
 	changed chan struct{}
-	reader  *xenconsoled.Reader
 	left    atomic.Bool // everybody who had it open has closed it since this was cleared
 
 	// As inotify tells, guarded by from.mu. Events that are alike and follow each other are told once, so these are
@@ -41,22 +38,17 @@ type pty struct {
 	own   int // how many closings to come are our own
 }
 
-// newPTY makes a terminal. keep says that the guest waits for who reads it.
-func (v *ptys) newPTY(c *xenconsoled.Console, limit int, keep bool) (*pty, error) {
+// newPTY makes a terminal at a console, which becomes the terminal's.
+func (v *ptys) newPTY(c source) (*pty, error) {
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
 	}
-	p := &pty{console: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1, changed: make(chan struct{}, 1)}
+	p := &pty{source: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1, changed: make(chan struct{}, 1)}
 	if err := p.setUp(fd); err != nil {
 		p.close()
 		return nil, err
 	}
-	policy, half := xenconsoled.Ends, limit/2
-	if keep {
-		policy, half = xenconsoled.Every, limit
-	}
-	p.reader = c.Stream().NewReader(c.Stream().Seen(), policy, half)
 	return p, nil
 }
 
@@ -150,9 +142,8 @@ func (p *pty) Run(ctx context.Context) {
 // attached serves whoever has the terminal open until nobody has.
 func (p *pty) attached(ctx context.Context) {
 	p.left.Store(false)
-	s := p.console.Stream()
-	if screen := s.Screen(screenLines, screenBytes); screen < p.reader.Position() && p.slave == nil {
-		p.reader.Seek(screen)
+	if p.slave == nil {
+		p.source.begin()
 	}
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -172,6 +163,7 @@ func (p *pty) attached(ctx context.Context) {
 	_ = p.master.SetDeadline(past)
 	both.Wait()
 	_ = p.master.SetDeadline(time.Time{})
+	p.source.end()
 	if ctx.Err() == nil {
 		p.flush()
 		p.poke() // somebody may be here already
@@ -181,12 +173,15 @@ func (p *pty) attached(ctx context.Context) {
 // show writes what the guest says to the terminal.
 func (p *pty) show(ctx context.Context) {
 	buf := make([]byte, 4096)
-	for p.reader.Wait(ctx, 1) == nil {
-		n, from := p.reader.Read(buf)
+	for {
+		n, err := p.source.next(ctx, buf)
+		if err != nil {
+			return
+		}
 		if _, err := p.master.Write(buf[:n]); err != nil {
 			return
 		}
-		p.console.Stream().SetSeen(from + uint64(n))
+		p.source.given()
 	}
 }
 
@@ -196,8 +191,7 @@ func (p *pty) typed(ctx context.Context) {
 	for {
 		n, err := p.master.Read(buf)
 		if n > 0 {
-			// What cannot be typed because somebody else types alone is dropped.
-			if _, werr := p.console.Write(ctx, buf[:n]); werr != nil && !errors.Is(werr, xenconsoled.ErrTaken) {
+			if p.source.write(ctx, buf[:n]) != nil {
 				return
 			}
 		}
@@ -225,9 +219,7 @@ func (p *pty) flush() {
 
 func (p *pty) close() {
 	p.from.remove(p)
-	if p.reader != nil {
-		p.reader.Close()
-	}
+	p.source.close()
 	p.master.Close()
 	if p.slave != nil {
 		p.slave.Close()

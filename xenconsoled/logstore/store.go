@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"morgana/block"
 )
@@ -165,37 +164,6 @@ func (s *Store) records(sequence uint64, f func(id string, r record) error) erro
 
 func id(name, key string) string { return name + "\x00" + key }
 
-// Read calls f with everything there is, the oldest first. Data is valid during the call.
-func (s *Store) Read(f func(Entry) error) error {
-	segments, err := s.segments()
-	if err != nil {
-		return err
-	}
-	next := make(map[string]uint64)
-	for _, seq := range segments {
-		err := s.records(seq, func(id string, r record) error {
-			if r.kind != kindData && r.kind != kindNote {
-				return nil
-			}
-			if r.kind == kindData {
-				// A write that was said to have failed and was done all the same was made again.
-				again := min(next[id]-min(next[id], r.from), uint64(len(r.data)))
-				r.from, r.data = r.from+again, r.data[again:]
-				if len(r.data) == 0 {
-					return nil
-				}
-				next[id] = r.from + uint64(len(r.data))
-			}
-			name, key, _ := strings.Cut(id, "\x00")
-			return f(Entry{name, key, r.from, time.Unix(0, r.at), r.data, r.kind == kindNote})
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // most is how many bytes one record may have: what fits behind the names of a segment, and is quick to write.
 func (s *Store) most() int { return min(int(s.segment)/2-blockSize, 64<<10) }
 
@@ -304,6 +272,17 @@ func (s *Store) nextOf(id string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.next[id]
+}
+
+// Retain forgets the sources for which keep is false: guests that went while nobody wrote. What they said stays.
+func (s *Store) Retain(keep func(name, key string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.next {
+		if name, key, _ := strings.Cut(id, "\x00"); !keep(name, key) {
+			delete(s.next, id)
+		}
+	}
 }
 
 // forget drops a source that will not be continued.

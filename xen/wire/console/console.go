@@ -36,6 +36,8 @@ const (
 	KeyType    = "type"     // who serves it: TypeXenconsoled or TypeIoemu
 	KeyOutput  = "output"   // what the service connects it to: "pty"
 	KeyName    = "name"     // of a further console
+	// KeyBackendID is the domain that serves it.
+	KeyBackendID = "backend-id"
 )
 
 // Values of KeyType.

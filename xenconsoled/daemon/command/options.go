@@ -34,6 +34,8 @@ Beyond Xen's:
       --rate BYTES                  what a guest may write in a second (16M); 0: no bound
       --run-dir DIR                 what outlives the process (/run/xenconsoled)
       --socket FILE                 where xconsole connects (RUN-DIR/socket); "off" for nowhere
+      --domain NAME                 have the domain of that name or number serve the consoles of guests to come, as their
+                                    agent in dom0: terminals, xconsole and copies of the logs are here all the same
 
 SIGHUP begins all logs anew. SIGTERM ends it; guests' output waits in their rings for the next one.
 XENSTORED_PATH says where xenstore is.
@@ -75,6 +77,7 @@ var flags = []struct {
 	{0, "rate", true},
 	{0, "run-dir", true},
 	{0, "socket", true},
+	{0, "domain", true},
 }
 
 // find finds a long option by its name or by the beginning of one, as getopt_long does.
@@ -223,6 +226,11 @@ func (o *options) set(name, value string) error {
 		c.RunDir = value
 	case "socket":
 		c.Socket = value
+	case "domain":
+		if value == "" || value == "0" {
+			return errors.New("the name or number of a console domain is wanted")
+		}
+		c.Domain = value
 	}
 	return err
 }

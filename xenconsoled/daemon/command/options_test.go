@@ -10,7 +10,7 @@ func TestParse(t *testing.T) {
 	o := &options{}
 	args := []string{
 		"-vi", "--log=all", "--log-d", "/l", "--pid-file=/p", "-thv", "-t", "guest", "-o", "keep", "--replace-escape",
-		"--log-format=json", "--rotate-size", "10M", "--rotate-age=24h", "--rotate-keep=3", "--rate=2k", "--run-dir=/r", "--socket", "off",
+		"--log-format=json", "--rotate-size", "10M", "--rotate-age=24h", "--rotate-keep=3", "--rate=2k", "--run-dir=/r", "--socket", "off", "--domain=consoles",
 	}
 	if err := parse(args, o); err != nil {
 		t.Fatal(err)
@@ -18,7 +18,7 @@ func TestParse(t *testing.T) {
 	c := &o.config
 	if !o.verbose || !o.interactive || !c.LogGuests || !c.LogHypervisor || c.LogDir != "/l" || o.pidFile != "/p" || !c.StampGuests ||
 		!c.StampHypervisor || !c.Keep || !c.Files.Escape || !c.Files.JSON || c.Files.MaxSize != 10<<20 || c.Files.MaxAge != 24*time.Hour ||
-		c.Files.Keep != 3 || c.Rate != 2048 || c.RunDir != "/r" || c.Socket != "off" {
+		c.Files.Keep != 3 || c.Rate != 2048 || c.RunDir != "/r" || c.Socket != "off" || c.Domain != "consoles" {
 		t.Errorf("%+v", o)
 	}
 	o = &options{}
@@ -49,6 +49,8 @@ func TestParse(t *testing.T) {
 		{"--rotate-keep=x"},
 		{"--log-format=xml"},
 		{"--r"},
+		{"--domain="},
+		{"--domain=0"},
 	} {
 		if err := parse(args, &options{}); err == nil {
 			t.Errorf("%q is taken", args)
