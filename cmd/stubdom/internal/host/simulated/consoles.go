@@ -10,55 +10,77 @@ import (
 	"sync/atomic"
 	"time"
 
+	"morgana/block"
 	"morgana/cmd/stubdom/internal/host/model"
 	"morgana/xen"
 	"morgana/xen/ring"
 	"morgana/xen/wire/console"
 	"morgana/xen/wire/xs"
 	"morgana/xenconsoled"
+	"morgana/xenconsoled/agent"
+	consoledomain "morgana/xenconsoled/domain"
+	"morgana/xenconsoled/logstore"
 	"morgana/xenstore"
 )
 
-// consoles is the console domain.
+// consoles is the console domain, and its agent in dom0.
 type consoles struct {
-	h       *Host
-	dom     *domain
-	service *xenconsoled.Service
-	stop    func()
-
-	mu    sync.Mutex
-	lines map[xen.DomID]*counter
+	dom    *domain
+	served *consoledomain.Domain
+	stop   func()
 }
 
-// StartConsoles starts the console domain. dom0 lets it see what it has to: who there is, and their consoles.
+// What the console domain has.
+const (
+	arenaBytes   = 4 << 20   // memory for what guests said
+	scrollback   = 128 << 10 // of each guest
+	logDiskBytes = 16 << 20
+)
+
+// StartConsoles starts the console domain with a disk for logs, and its agent.
 func (h *Host) StartConsoles(ctx context.Context) error {
 	d, err := h.newDomain(ctx, "consoles", model.Consoles)
 	if err != nil {
 		return err
 	}
 	d.entered = 1
-	may := func(path string, a xs.Access) error {
-		return h.tools.Store.SetPerms(ctx, path, xs.Perm{Access: xs.AccessNone}, xs.Perm{Access: a, Dom: d.ID()})
+	pool, err := xenconsoled.NewPool(make([]byte, arenaBytes), scrollback)
+	if err != nil {
+		return err
 	}
-	for _, path := range []string{xs.IntroduceDomain, xs.ReleaseDomain, "/local/domain"} {
-		if err := may(path, xs.AccessRead); err != nil {
-			return err
-		}
+	disk := block.NewMem(logDiskBytes, 512)
+	if err := logstore.Format(disk, logstore.Options{Segment: 256 << 10, ID: 1}); err != nil {
+		return err
 	}
-	c := &consoles{h: h, dom: d, lines: make(map[xen.DomID]*counter)}
-	if c.service, err = xenconsoled.NewService(xenconsoled.Host{
-		Dial:   func(context.Context) (*xenstore.Client, error) { return d.store, nil },
-		Mapper: d, Events: d,
-		Alive:  func(id xen.DomID) bool { return h.find(id) != nil },
-		Memory: func(_ xen.DomID, size int) (xenconsoled.Memory, error) { return memory(make([]byte, size)), nil },
-		Log:    func(name string, _ *xenconsoled.Mark) (xenconsoled.Sink, error) { return c.counterOf(name), nil },
-		Warn:   func(line string) { h.say("consoles: " + line) },
-	}, xenconsoled.Options{Rate: 16 << 20}); err != nil {
+	log, err := logstore.Open(disk)
+	if err != nil {
+		return err
+	}
+	c := &consoles{dom: d}
+	if c.served, err = consoledomain.New(consoledomain.Config{
+		Machine: d, Dial: func(context.Context) (*xenstore.Client, error) { return d.store, nil },
+		Memory: pool.Memory, Left: pool.Leave, Logs: "a disk in memory", Rate: 16 << 20,
+		Log: func(name, key string, m *xenconsoled.Mark) (xenconsoled.Sink, error) {
+			return log.Source(name, key, m, time.Now)
+		},
+		History: logstore.History{Store: log},
+		Warn:    func(line string) { h.say("consoles: " + line) },
+	}); err != nil {
+		return err
+	}
+	dom0 := h.find(0)
+	a, err := agent.New(agent.Config{
+		Domain: strconv.Itoa(int(d.ID())), Machine: dom0, Alive: func(id xen.DomID) bool { return h.find(id) != nil },
+		Dial: func(context.Context) (*xenstore.Client, error) { return dom0.store, nil },
+		Warn: func(line string) { h.say("the console domain's agent: " + line) },
+	})
+	if err != nil {
 		return err
 	}
 	life, cancel := context.WithCancel(h.ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = c.service.Run(life) }) // until its end
+	wg.Go(func() { _ = c.served.Run(life) }) // until its end
+	wg.Go(func() { _ = a.Run(life) })
 	c.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
 	h.consoles = c
 	if err := h.tools.Store.Write(ctx, "/tool/xenconsoled/domid", strconv.Itoa(int(d.ID()))); err != nil {
@@ -73,39 +95,6 @@ func (h *Host) StartConsoles(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// memory is that of a stream, which ends with the process here.
-type memory []byte
-
-func (m memory) Bytes() []byte  { return m }
-func (memory) Close(bool) error { return nil }
-
-// counter is the log of a console: it counts lines.
-type counter struct{ lines atomic.Uint64 }
-
-func (c *counter) Write(m *xenconsoled.Mark, p []byte, _ bool) (int, error) {
-	c.lines.Add(uint64(bytes.Count(p, []byte("\n"))))
-	m.Set(m.Position()+uint64(len(p)), m.State())
-	return len(p), nil
-}
-
-func (c *counter) Lost(*xenconsoled.Mark, uint64) error { return nil }
-func (c *counter) Close() error                         { return nil }
-
-func (c *consoles) counterOf(name string) *counter {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, d := range c.h.all() {
-		if d.name != name {
-			continue
-		}
-		if c.lines[d.ID()] == nil {
-			c.lines[d.ID()] = &counter{}
-		}
-		return c.lines[d.ID()]
-	}
-	return &counter{}
 }
 
 // makeConsole gives a domain a console page and offers it to who serves consoles, if somebody does.
@@ -130,7 +119,7 @@ func (h *Host) offerConsole(ctx context.Context, d *domain) error {
 	return h.tools.Store.Transact(ctx, func(tx *xenstore.Tx) error {
 		for _, n := range []struct{ key, value string }{
 			{"", ""}, {console.KeyRingRef, strconv.Itoa(int(xen.GrantConsole))}, {console.KeyPort, strconv.Itoa(int(front.ev.Port()))},
-			{console.KeyType, console.TypeXenconsoled}, {console.KeyLimit, strconv.Itoa(1 << 20)},
+			{console.KeyType, console.TypeXenconsoled}, {console.KeyBackendID, strconv.Itoa(int(with))}, {console.KeyLimit, strconv.Itoa(1 << 20)},
 		} {
 			path := xenstore.Join(home+"/console", n.key)
 			if n.key == "" {
@@ -139,11 +128,11 @@ func (h *Host) offerConsole(ctx context.Context, d *domain) error {
 			if err := tx.Write(ctx, path, n.value); err != nil {
 				return err
 			}
-			if err := tx.SetPerms(ctx, path, xs.Perm{Access: xs.AccessNone}, xs.Perm{Access: xs.AccessRead, Dom: d.ID()}, xs.Perm{Access: xs.AccessBoth, Dom: with}); err != nil {
+			if err := tx.SetPerms(ctx, path, xs.Perm{Access: xs.AccessNone}, xs.Perm{Access: xs.AccessRead, Dom: d.ID()}); err != nil {
 				return err
 			}
 		}
-		return tx.SetPerms(ctx, home+"/name", xs.Perm{Access: xs.AccessNone}, xs.Perm{Access: xs.AccessRead, Dom: d.ID()}, xs.Perm{Access: xs.AccessRead, Dom: with})
+		return nil
 	})
 }
 
@@ -309,5 +298,5 @@ func (h *Host) consoleOf(name string) (*xenconsoled.Console, bool) {
 	if h.consoles == nil {
 		return nil, false
 	}
-	return h.consoles.service.Find(name)
+	return h.consoles.served.Service().Find(name)
 }

@@ -40,7 +40,7 @@ func (m *machine) console(d *model.Domain) *xenconsoled.Console {
 	if h.consoles == nil {
 		return nil
 	}
-	for _, c := range h.consoles.service.Consoles() {
+	for _, c := range h.consoles.served.Service().Consoles() {
 		if int(c.Dom()) == d.ID {
 			return c
 		}
@@ -54,14 +54,8 @@ func (m *machine) Console(_ context.Context, d *model.Domain) (model.Console, er
 	if c == nil {
 		return model.Console{}, nil
 	}
-	(*Host)(m).consoles.mu.Lock()
-	lines := m.consoles.lines[c.Dom()]
-	(*Host)(m).consoles.mu.Unlock()
-	is := model.Console{Served: true, Bytes: c.Stream().End()}
-	if lines != nil {
-		is.Lines = lines.lines.Load()
-	}
-	return is, nil
+	s := c.Stats()
+	return model.Console{Served: true, Bytes: s.Bytes, Lines: s.Lines}, nil
 }
 
 // tailMax is how much of a console is looked at.
