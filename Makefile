@@ -31,8 +31,14 @@ setup-tests:
 	@./.ci/setup tests
 
 .PHONY: run
-run: $(if $(filter sim,$(WHAT)),stubdom-only,stubdoms) ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest; WHAT=sim: all in one process, HTTP=ADDRESS: with a page
+run: $(if $(filter sim,$(WHAT)),stubdom-only,crashtest) ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest; WHAT=sim: all in one process, HTTP=ADDRESS: with a page
 	@./build/stubdom host $(if $(filter sim,$(WHAT)),--sim) $(if $(HTTP),--http $(HTTP))
+
+# The xenstore domain whose program can be told to die.
+.PHONY: crashtest
+crashtest: stubdoms
+	@mkdir -p build/stubdoms/crashtest
+	@GOFLAGS=-tags=crashtest ./build/stubdom build ./stubdoms/xenstore -o build/stubdoms/crashtest/xenstore.elf
 
 .PHONY: stubdom-only
 stubdom-only:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,13 +38,15 @@ const (
 type job struct {
 	*show
 
-	h       *testbed.Host
-	disk    string   // its device in dom0
-	undo    []func() // in reverse, at the end
-	storage *testbed.Domain
-	guest   *testbed.Domain
-	sums    string // SHA-256 of the programs in the volume, all together, as dom0 wrote them
-	data    string // SHA-256 of what the guest wrote, as it says
+	h        *testbed.Host
+	disk     string   // its device in dom0
+	undo     []func() // in reverse, at the end
+	storage  *testbed.Domain
+	guest    *testbed.Domain
+	consoles *testbed.Domain // the console domain, if it was started
+	crashes  bool            // the program of the xenstore domain can be crashed
+	sums     string          // SHA-256 of the programs in the volume, all together, as dom0 wrote them
+	data     string          // SHA-256 of what the guest wrote, as it says
 }
 
 // Run does the whole job and prints what was verified on out.
@@ -57,16 +60,26 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 			err = errors.Join(err, j.h.Close())
 		}
 	}()
-	err = j.play(ctx, []step{
+	steps := []step{
 		{name: "a Xen host", do: j.bringHost},
 		{name: "dom0's lvm2 prepares the disk", do: j.prepareDisk},
 		{name: "the storage domain opens it", do: j.startStorage},
 		{name: "a stock Linux guest boots from its volume", do: j.startGuest},
 		{name: "its volumes are managed meanwhile", do: j.manage},
-		{name: "the guest works, syncs, powers off", do: j.endGuest},
+	}
+	if !j.Linux {
+		steps = append(steps, step{name: "the xenstore domain's program dies, and the next one goes on", do: j.crashStore})
+	}
+	steps = append(steps, step{name: "the guest works, and syncs", do: j.followGuest})
+	if j.stays() {
+		steps = append(steps, step{name: "the host works until quit", open: true, do: func(ctx context.Context) error { return j.converse(ctx, j) }})
+	}
+	steps = append(steps, []step{
+		{name: "the guest powers off", do: j.endGuest},
 		{name: "the storage domain gives the disk back", do: j.endStorage},
 		{name: "dom0's lvm2 and e2fsck look at it", do: j.verify},
-	})
+	}...)
+	err = j.play(ctx, steps)
 	j.close()
 	if err != nil {
 		return err
@@ -111,9 +124,12 @@ func (j *job) bringHost(ctx context.Context) error {
 			by = "C xenstored"
 		}
 		j.screen.say("booted in QEMU in %.1f s, %s serves xenstore", j.h.BootTime.Seconds(), by)
-		return nil
+		return j.lookOn(ctx)
 	}
 	j.screen.say("this machine's own")
+	if err := j.lookOn(ctx); err != nil {
+		return err
+	}
 	file := filepath.Join(j.h.Share, "disk.img")
 	if err := sparse(file); err != nil {
 		return err
@@ -126,11 +142,21 @@ func (j *job) bringHost(ctx context.Context) error {
 
 // xenstoreDomain puts into the share what starts the domain that serves xenstore, and returns its name in dom0.
 func (j *job) xenstoreDomain(share string) (string, error) {
-	for _, name := range []string{"xenstore.elf", "start-xenstore-domain"} {
-		b, err := os.ReadFile(filepath.Join(j.Images, name))
-		if err != nil {
-			return "", fmt.Errorf("%w; make stubdoms makes it", err)
-		}
+	// The image that make run builds beside the other one knows the command crash.
+	j.crashes = true
+	image, err := os.ReadFile(filepath.Join(j.Images, "crashtest", "xenstore.elf"))
+	if errors.Is(err, fs.ErrNotExist) {
+		j.crashes = false
+		image, err = os.ReadFile(filepath.Join(j.Images, "xenstore.elf"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w; make stubdoms makes it", err)
+	}
+	start, err := os.ReadFile(filepath.Join(j.Images, "start-xenstore-domain"))
+	if err != nil {
+		return "", fmt.Errorf("%w; make stubdoms makes it", err)
+	}
+	for name, b := range map[string][]byte{"xenstore.elf": image, "start-xenstore-domain": start} {
 		if err := os.WriteFile(filepath.Join(share, name), b, 0o755); err != nil {
 			return "", err
 		}

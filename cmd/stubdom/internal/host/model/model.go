@@ -99,7 +99,8 @@ type Ring struct {
 	PerSec  Rates   `json:"perSec"`
 	Latency float64 `json:"latency,omitempty"` // half of the requests since the last snapshot were answered in this time, in seconds
 
-	buckets []bucket // of requests' times
+	// Buckets are of requests' times; a page has no use for them.
+	Buckets []Bucket `json:"buckets,omitempty"`
 }
 
 // Traffic is what has gone over a ring.

@@ -150,6 +150,9 @@ func addRun(groups []Group, row map[string]string, extent, extents uint64, r Run
 	return groups
 }
 
+// longest stands for any time in a bucket: JSON has no infinity.
+const longest = 1e9
+
 // Disks reads the block rings of a backend's figures.
 func Disks(s *metrics.Set, back int) []Ring {
 	var rings []Ring
@@ -196,8 +199,9 @@ func Disks(s *metrics.Set, back int) []Ring {
 	each(blkback.MetricSize, func(r *Ring, _ *metrics.Sample, n uint64) { r.Bytes = n })
 	each(blkback.MetricLatency, func(r *Ring, x *metrics.Sample, n uint64) {
 		upTo, err := strconv.ParseFloat(x.Label("le"), 64)
-		if x.Suffix == "_bucket" && err == nil && len(r.buckets) < 256 {
-			r.buckets = append(r.buckets, bucket{upTo, n})
+		upTo = min(upTo, longest)
+		if x.Suffix == "_bucket" && err == nil && len(r.Buckets) < 256 {
+			r.Buckets = append(r.Buckets, Bucket{upTo, n})
 		}
 	})
 	return rings

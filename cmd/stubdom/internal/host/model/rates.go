@@ -41,7 +41,7 @@ func (s *Snapshot) Since(before *Snapshot) {
 			Read:     per(r.Total.Read, was.Total.Read),
 			Written:  per(r.Total.Written, was.Total.Written),
 		}
-		r.Latency = median(r.buckets, was.buckets)
+		r.Latency = median(r.Buckets, was.Buckets)
 	}
 }
 
@@ -52,23 +52,24 @@ func grown(now, was uint64) uint64 {
 	return now - was
 }
 
-// bucket is how many requests took no longer than a time in seconds, those of the buckets before included.
-type bucket struct {
-	upTo  float64
-	count uint64
+// Bucket is how many requests took no longer than a time in seconds, those of the buckets before included. The last one's
+// time stands for any.
+type Bucket struct {
+	UpTo  float64 `json:"upTo"`
+	Count uint64  `json:"count"`
 }
 
 // median is the time in which half of the requests between two histograms were answered: the bound of its bucket. 0 if
 // there were none.
-func median(now, was []bucket) float64 {
+func median(now, was []Bucket) float64 {
 	if len(now) == 0 {
 		return 0
 	}
 	count := func(i int) uint64 {
-		if len(was) == len(now) && was[len(was)-1].count <= now[len(now)-1].count {
-			return grown(now[i].count, was[i].count)
+		if len(was) == len(now) && was[len(was)-1].Count <= now[len(now)-1].Count {
+			return grown(now[i].Count, was[i].Count)
 		}
-		return now[i].count
+		return now[i].Count
 	}
 	total := count(len(now) - 1)
 	if total == 0 {
@@ -77,9 +78,9 @@ func median(now, was []bucket) float64 {
 	for i, b := range now {
 		if 2*count(i) >= total {
 			if i == len(now)-1 && i > 0 { // beyond all bounds
-				return now[i-1].upTo
+				return now[i-1].UpTo
 			}
-			return b.upTo
+			return b.UpTo
 		}
 	}
 	return 0
