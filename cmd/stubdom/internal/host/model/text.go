@@ -88,8 +88,10 @@ func printed(line []byte) string {
 			if i+1 < len(line) && line[i] == 0x1b && line[i+1] == '\\' {
 				i++
 			}
-		default:
-			i++ // two-character sequences
+		default: // others: intermediate bytes, and a final one (ECMA-35 13.2)
+			for i++; i < len(line) && line[i] >= 0x20 && line[i] <= 0x2f; {
+				i++
+			}
 		}
 	}
 	return b.String()
