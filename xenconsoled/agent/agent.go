@@ -23,9 +23,6 @@ import (
 // sizes are the rings that are shared with the domain: what guests say is more than what is typed.
 var sizes = duplex.Sizes{In: 16, Out: 4}
 
-// patience is how long a connection waits for a domain that is away: it may be starting again.
-const patience = 10 * time.Second
-
 // Config is how an agent is to be.
 type Config struct {
 	// Domain is the console domain's name, or its number.
@@ -36,6 +33,8 @@ type Config struct {
 	Machine duplex.Sharer
 	// Alive reports whether a domain exists and is not being destroyed.
 	Alive func(xen.DomID) bool
+	// Patience is how long Dial waits for a domain that is away: it may be starting again. 0: ten seconds.
+	Patience time.Duration
 	// Poll is how often guests are looked at that may be gone; 0: a second.
 	Poll time.Duration
 	// Terminal makes a terminal for a guest, nil for none. Copy copies what a guest says to somewhere here, until it is
@@ -79,6 +78,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Poll <= 0 {
 		cfg.Poll = time.Second
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = 10 * time.Second
 	}
 	return &Agent{cfg: cfg, changed: make(chan struct{}), guests: make(map[xen.DomID]*Guest)}, nil
 }
@@ -304,9 +306,9 @@ func (a *Agent) setSession(s *mux.Session) {
 	}
 }
 
-// Dial makes a connection to the domain, for package attach. It waits for a domain that is away for ten seconds.
+// Dial makes a connection to the domain, for package attach. It waits for a domain that is away (Config.Patience).
 func (a *Agent) Dial(ctx context.Context) (io.ReadWriteCloser, error) {
-	late := time.NewTimer(patience)
+	late := time.NewTimer(a.cfg.Patience)
 	defer late.Stop()
 	for {
 		a.mu.Lock()
