@@ -13,11 +13,11 @@ import (
 	"morgana/unikernel/image"
 )
 
-// floodLines is how many lines a unikernel writes when it floods the console domain. One has 64 bytes and a carriage
-// return. With 200 MB an emulated host would be busy for a quarter of an hour; $SOAK has more.
+// floodLines is how many lines a unikernel writes when it floods the console domain. One has 67 bytes, a carriage
+// return and a newline. With 200 MB an emulated host would be busy for a quarter of an hour; $SOAK has more.
 const (
 	floodLines  = 256 << 10
-	floodLength = 67
+	floodLength = 69
 )
 
 // domain has the console domain serve guests, and says how long floodStock bytes would take a guest that floods it.
