@@ -10,7 +10,8 @@ GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
 # Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others.
-PEERS := ./tests/lvm/... ./tests/xenstore/... ./tests/console/...
+LVM := ./tests/lvm/...
+PEERS := ./tests/xenstore/... ./tests/console/...
 QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore -e /tests/console)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
@@ -57,25 +58,18 @@ test: setup stubdoms ## every test, those against real Xen too
 	@rm -rf build/reports
 	$(GO) vet ./...
 	$(GO) test -timeout 20m $(QUICK)
+	$(GO) test -count=1 -p 2 -timeout 20m $(LVM)
 	$(GO) test -count=1 -p 1 -timeout 20m $(PEERS)
 	$(GO) test -count=1 -p 1 -timeout 45m ./tests/gostd $(SYSTEM)
 	@cat build/reports/*.txt
-
-.PHONY: test-storedomain
-test-storedomain: setup stubdoms ## the xenstore domain on real Xen; not yet a part of make test, see docs/xenstore-domain.md
-	$(GO) test -tags storedomain -count=1 -v -timeout 40m -run 'TestXenstoreDomain|TestXenstoredOnXen' ./tests/system
 
 .PHONY: test-consoles
 test-consoles: setup ## the console daemon on real Xen; not yet a part of make test, see docs/consoles.md
 	$(GO) test -tags consoles -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
 
-.PHONY: test-blocks
-test-blocks: setup stubdoms ## block drivers on real Xen, not yet a part of make test, and the storage domain for longer
-	SOAK=$(SOAK) $(GO) test -tags blocks -count=1 -v -timeout 60m -run 'TestBlock|TestStorage' ./tests/system
-
 .PHONY: soak
-soak: setup ## half an hour of everything at once on real Xen, then long walks beside lvm2 (SOAK=$(SOAK))
-	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak' ./tests/system
+soak: setup ## half an hour of everything at once on real Xen, disks for longer, then long walks beside lvm2 (SOAK=$(SOAK))
+	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak|TestStorage|TestBlock' ./tests/system
 	SOAK=$(SOAK) $(GO) test -count=1 -v -p 1 -timeout 0 ./tests/lvm ./tests/lvm/extents ./tests/lvm/store
 
 .PHONY: test-short
@@ -96,7 +90,7 @@ bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; t
 .PHONY: bench-xenstore
 bench-xenstore: setup ## our xenstore daemon beside xenstored (C) and oxenstored (OCaml), about two minutes
 	$(GO) run ./tests/xenstore/xsbench
-	$(GO) test -tags storedomain -count=1 -timeout 40m -run '^$$' -bench XenstoreDomain -benchtime 1x ./tests/system
+	$(GO) test -count=1 -timeout 40m -run '^$$' -bench XenstoreDomain -benchtime 1x ./tests/system
 
 .PHONY: bench-console
 bench-console: setup ## our console daemon beside Xen's xenconsoled, half a minute
@@ -110,6 +104,7 @@ bench-lvm: setup ## mlvm beside lvm2 at 1 to 10 000 logical volumes: time, CPU, 
 .PHONY: bench-blk
 bench-blk: setup ## a guest's disk by Linux's backend, by ours as a process and by the storage domain, with fio; about ten minutes
 	$(GO) run ./tests/blkbench
+	$(GO) test -count=1 -timeout 40m -run '^$$' -bench BlockBackend -benchtime 1x ./tests/system
 
 .PHONY: cover
 cover: ## test coverage of the quick tests

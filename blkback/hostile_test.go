@@ -148,7 +148,7 @@ func newHostile(f *front, rng *rand.Rand) *hostile {
 	readOnly, err := f.self.Share(f.back.ID(), 8, xen.ReadOnly)
 	f.check(err)
 	h.Frontend = attack.Frontend{
-		ABI: f.abi, Sectors: f.disk.sectors(), Refs: f.data.Refs(), Data: f.data.Bytes(), ReadOnly: readOnly.Refs(), Revoked: h.Revoked, Rand: rng,
+		ABI: f.abi, Frozen: f.disk.readOnly, Sectors: f.disk.sectors(), Refs: f.data.Refs(), Data: f.data.Bytes(), ReadOnly: readOnly.Refs(), Revoked: h.Revoked, Rand: rng,
 	}
 	return h
 }
@@ -201,7 +201,10 @@ func TestEachKindOfMisbehaviour(t *testing.T) {
 	for _, kind := range attack.Ways() {
 		t.Run(kind.Name, func(t *testing.T) {
 			for name, w := range ways() {
-				h := newHostile(connect(t, newGuard(t, 4*mib, 512), w), rand.New(rand.NewPCG(seed(t), 5)))
+				w.readOnly = kind.Name == "writes"
+				g := newGuard(t, 4*mib, 512)
+				g.readOnly = w.readOnly
+				h := newHostile(connect(t, g, w), rand.New(rand.NewPCG(seed(t), 5)))
 				h.send(&kind, 500)
 				if h.broken != nil {
 					t.Errorf("%s: the ring was given up: %v", name, h.broken)
@@ -209,7 +212,11 @@ func TestEachKindOfMisbehaviour(t *testing.T) {
 				if kind.Name != "repeated" && h.refused == 0 {
 					t.Errorf("%s: no request of %d was refused", name, h.sent)
 				}
-				h.good(h.whole(blkif.Write, 0, 0, 1))
+				op := blkif.Write
+				if w.readOnly {
+					op = blkif.Read
+				}
+				h.good(h.whole(op, 0, 0, 1))
 			}
 		})
 	}

@@ -16,6 +16,7 @@ type Frontend struct {
 	Data     []byte         // these pages
 	ReadOnly []xen.GrantRef // pages that are shared for reading
 	Revoked  []xen.GrantRef // references that once were good
+	Frozen   bool           // the disk may only be read
 	Rand     *rand.Rand
 
 	turn int // page that last took segments
@@ -48,6 +49,7 @@ func Ways() []Way {
 		{"repeated", "one page many times in a request", (*Frontend).repeated},
 		{"ops", "operations that do not exist, and indirect ones of what cannot be", (*Frontend).operations},
 		{"discard", "discards of everything and of what is not there", (*Frontend).discards},
+		{"writes", "writes in every form; all must be refused where the disk may only be read", (*Frontend).writes},
 		{"indirect", "pages of segments that are wrong", (*Frontend).indirect},
 		{"anything", "all of it mixed, and slots of random bytes", nil},
 	}
@@ -228,6 +230,24 @@ func (f *Frontend) discards(r *blkif.Request) Verdict {
 		return Either
 	}
 	return Refuse
+}
+
+func (f *Frontend) writes(r *blkif.Request) Verdict {
+	f.whole(r, 1+f.Rand.IntN(4))
+	switch r.Op = blkif.Write; f.Rand.IntN(5) {
+	case 0:
+		r.Op = blkif.Barrier
+	case 1:
+		r.Op = blkif.Flush // with data
+	case 2:
+		f.indirectOf(r, 1+f.Rand.IntN(20), f.page)
+	case 3:
+		*r = blkif.Request{ID: r.ID, Op: blkif.Discard, Sector: r.Sector, Count: 8, Secure: f.Rand.IntN(2) == 0}
+	}
+	if f.Frozen {
+		return Refuse
+	}
+	return Either
 }
 
 func (f *Frontend) indirect(r *blkif.Request) Verdict {

@@ -133,7 +133,7 @@ func (f *front) Connect(_ context.Context, back xenbus.Nodes) error {
 		return err
 	}
 	c := f.preparing
-	c.Sectors = d.Sectors
+	c.Sectors, c.Frozen = d.Sectors, d.Info&blkif.InfoReadOnly != 0
 	select {
 	case <-f.connected:
 	default:

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,35 +27,6 @@ var allLoads = []load{
 	{"64K write 8", "write", "64k", 8},
 	{"1M read 4", "read", "1m", 4},
 	{"1M write 4", "write", "1m", 4},
-}
-
-// fioFiles are dom0's fio and its libraries, for the guest's initramfs.
-func fioFiles(ctx context.Context, h *testbed.Host) (testbed.Files, error) {
-	const collect = `set -e
-tar -chf fio.tar /usr/bin/fio $(ldd /usr/bin/fio | grep -o '/[^ ]*' | sort -u) 2>/dev/null`
-	if _, err := h.Script(ctx, collect); err != nil {
-		return nil, err
-	}
-	f, err := os.Open(filepath.Join(h.Share, "fio.tar"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	files := testbed.Files{}
-	for r := tar.NewReader(f); ; {
-		head, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return files, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			return nil, err
-		}
-		files[strings.TrimPrefix(head.Name, "/")] = b
-	}
 }
 
 // script is the guest's: before each run it waits for a line, so that what the host measures begins with it.

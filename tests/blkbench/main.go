@@ -99,7 +99,7 @@ func (b *bench) run(ctx context.Context, names []string) error {
 		return err
 	}
 	defer b.host.Close()
-	files, err := fioFiles(ctx, b.host)
+	files, err := b.host.Programs(ctx, "/usr/bin/fio")
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,3 @@
-//go:build blocks
-
 package system
 
 import (
@@ -13,7 +11,7 @@ import (
 )
 
 // ramdisk starts a domain that serves disks of its memory.
-func ramdisk(t *testing.T, h *testbed.Host, name, args string) *testbed.Domain {
+func ramdisk(t testing.TB, h *testbed.Host, name, args string) *testbed.Domain {
 	t.Helper()
 	d, err := h.StartDomain(within(t, 2*time.Minute), testbed.DomainConfig{
 		Name: name, Kernel: unikernel(t, h, "morgana/stubdoms/ramdisk"), MemoryMiB: 160, Cmdline: args,
@@ -72,39 +70,40 @@ func TestBlockBackendBearsEverything(t *testing.T) {
 	}
 }
 
-// TestBlockBackendFigures: what a request costs in a unikernel, by the way that its data takes.
-func TestBlockBackendFigures(t *testing.T) {
-	h := host(t)
-	var figures strings.Builder
+// BenchmarkBlockBackend measures what a request costs in a unikernel, by the way that its data takes. Run it once:
+// -benchtime 1x.
+func BenchmarkBlockBackend(b *testing.B) {
+	h := host(b)
 	cost := regexp.MustCompile(`(?m)^ramdisk: \d+ requests.*$`)
 	for _, c := range []struct{ name, args string }{
 		{"persistent", ""}, {"copied", "--persistent=-1"}, {"mapped", "--persistent=-1 --map-pages=1"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			ctx := within(t, 5*time.Minute)
-			back := ramdisk(t, h, "ramdisk-"+c.name, c.args)
-			d, err := h.StartDomain(ctx, testbed.DomainConfig{
-				Name: "figures-" + c.name, Kernel: unikernel(t, h, blkcheck), MemoryMiB: 64,
-				Disks:   []string{fmt.Sprintf("format=raw,vdev=xvda,access=rw,backend=%s,target=16", back.Name)},
-				Cmdline: "--steps=20 --figures=2000 device/vbd/51712",
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			reason, err := d.Wait(ctx)
-			out := d.Console.String()
-			if err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") {
-				t.Fatalf("ended with %q, %v:\n%s\nthe backend:\n%s", reason, err, out, back.Console)
-			}
-			said := back.Console.String()
-			if len(cost.FindAllString(said, -1)) == 0 {
-				t.Errorf("the backend tells of no requests:\n%s", said)
-			}
-			fmt.Fprintf(&figures, "Memory in a unikernel, %s, our frontend in another\n%s\n%s\n\n", c.name, lines(out, "blkcheck: "), lines(said, "ramdisk: "))
-			if _, err := h.Output(ctx, "xl", "destroy", back.Name); err != nil {
-				t.Error(err)
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				ctx := within(b, 5*time.Minute)
+				back := ramdisk(b, h, "ramdisk-"+c.name, c.args)
+				d, err := h.StartDomain(ctx, testbed.DomainConfig{
+					Name: "figures-" + c.name, Kernel: unikernel(b, h, blkcheck), MemoryMiB: 64,
+					Disks:   []string{fmt.Sprintf("format=raw,vdev=xvda,access=rw,backend=%s,target=16", back.Name)},
+					Cmdline: "--steps=20 --figures=2000 device/vbd/51712",
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				reason, err := d.Wait(ctx)
+				out := d.Console.String()
+				if err != nil || reason != "poweroff" || !strings.Contains(out, "blkcheck: all is well") {
+					b.Fatalf("ended with %q, %v:\n%s\nthe backend:\n%s", reason, err, out, back.Console)
+				}
+				said := back.Console.String()
+				if len(cost.FindAllString(said, -1)) == 0 {
+					b.Errorf("the backend tells of no requests:\n%s", said)
+				}
+				b.Logf("Memory in a unikernel, %s, our frontend in another\n%s\n%s", c.name, lines(out, "blkcheck: "), lines(said, "ramdisk: "))
+				if _, err := h.Output(ctx, "xl", "destroy", back.Name); err != nil {
+					b.Error(err)
+				}
 			}
 		})
 	}
-	report(t, "blkback", figures.String())
 }

@@ -1,5 +1,3 @@
-//go:build blocks
-
 package system
 
 import (
@@ -44,18 +42,16 @@ func TestBlockFrontend(t *testing.T) {
 	if _, err := h.Script(within(t, time.Minute), "echo 4 >/sys/module/xen_blkback/parameters/max_queues"); err != nil {
 		t.Fatal(err)
 	}
-	var figures strings.Builder
 	for _, c := range []struct {
 		name, disk, args string
 		sector           int
-		figures          bool
 		says             string
 	}{
-		{name: "linux", disk: "phy:LOOP,xvda,w", sector: 512, args: "--figures=1500", figures: true},
+		{name: "linux", disk: "phy:LOOP,xvda,w", sector: 512},
 		{name: "linux-one-page", disk: "phy:LOOP,xvda,w", sector: 512, args: "--order=-1 --segments=11 --steps=60"},
 		{name: "linux-4096", disk: "phy:LOOP,xvda,w", sector: 4096, args: "--order=4 --queues=4", says: "4 rings of 512 requests"},
 		{name: "linux-read-only", disk: "phy:LOOP,xvda,r", sector: 512, args: "--read-only"},
-		{name: "qdisk", disk: "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=FILE", sector: 512, args: "--figures=150 --steps=60", figures: true},
+		{name: "qdisk", disk: "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=FILE", sector: 512, args: "--steps=60"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx := within(t, 8*time.Minute)
@@ -77,12 +73,8 @@ func TestBlockFrontend(t *testing.T) {
 			if err != nil || m == nil || !strings.HasPrefix(there, m[1]) {
 				t.Errorf("dom0's checksum is %s (%v), the domain's is in\n%s", there, err, out)
 			}
-			if c.figures {
-				fmt.Fprintf(&figures, "Our frontend against %s\n%s\n", c.name, lines(out, "blkcheck: "))
-			}
 		})
 	}
-	report(t, "blkfront", figures.String())
 }
 
 // TestBlockFrontendLives: a disk grows while it is used, and is detached.

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // host returns the Xen host that all tests share; Xen's log goes to the report of a test that fails.
-func host(t *testing.T) *testbed.Host {
+func host(t testing.TB) *testbed.Host {
 	t.Helper()
 	boot.Do(func() { shared, booted = testbed.Start(context.Background(), testbed.Options{}) })
 	if booted != nil {
@@ -47,7 +47,7 @@ func host(t *testing.T) *testbed.Host {
 }
 
 // report keeps what a test found out where `make test` prints it from, and in the test's own log.
-func report(t *testing.T, name, text string) {
+func report(t testing.TB, name, text string) {
 	t.Helper()
 	t.Log("\n" + text)
 	dir := filepath.Join("..", "..", "build", "reports")
@@ -67,7 +67,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 }
 
 // unikernel builds package pkg as an image in the host's share and returns its file.
-func unikernel(t *testing.T, h *testbed.Host, pkg string, files ...image.File) string {
+func unikernel(t testing.TB, h *testbed.Host, pkg string, files ...image.File) string {
 	t.Helper()
 	p, err := image.BuildProgram(filepath.Join(t.TempDir(), "program"), pkg)
 	if err != nil {
@@ -77,7 +77,7 @@ func unikernel(t *testing.T, h *testbed.Host, pkg string, files ...image.File) s
 }
 
 // join makes an image of a program.
-func join(t *testing.T, h *testbed.Host, name string, program []byte, files ...image.File) string {
+func join(t testing.TB, h *testbed.Host, name string, program []byte, files ...image.File) string {
 	t.Helper()
 	b, _, err := image.Join(program, image.Options{Name: name, Files: files})
 	if err != nil {

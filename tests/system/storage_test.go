@@ -154,6 +154,7 @@ func TestStorageDomain(t *testing.T) {
 	t.Run("attach", s.attachDetach)
 	t.Run("grow", s.grow)
 	t.Run("read-only", s.readOnly)
+	t.Run("verify", s.verify)
 	t.Run("crash", s.crash)
 
 	if err := s.dom.Shutdown(within(t, 2*time.Minute)); err != nil {
@@ -198,6 +199,15 @@ func (s *storage) inDom0(t *testing.T) {
 	if out := s.script(time.Minute, "%s --domain 0 lvs --noheadings -o lv_name vg0 2>&1", s.mlvm); !strings.Contains(out, "root") {
 		t.Errorf("mlvm --domain 0 lvs says\n%s", out)
 	}
+
+	loop := strings.TrimSpace(s.script(time.Minute, "truncate -s 32M /tmp/large.img; losetup -b 4096 -f --show /tmp/large.img"))
+	large := s.fioGuest("fio-4096", "pvh", strings.ReplaceAll(fioJobs, "NAME", "xvda"),
+		fmt.Sprintf("format=raw,vdev=xvda,access=rw,script=%s,target=%s", blkback, loop))
+	s.fio(t, large, "xvda", 4096)
+	if reason, err := large.Wait(within(t, time.Minute)); err != nil || reason != "poweroff" {
+		t.Errorf("the guest of the disk with large sectors ended with %q, %v", reason, err)
+	}
+	s.script(time.Minute, "losetup -d %s; rm /tmp/large.img", loop)
 
 	s.writer("dom0-kills", func(d *testbed.Domain) {
 		s.script(time.Minute, "xl block-attach %d format=raw,vdev=xvdb,access=rw,script=%s,target=vg0/data", d.ID, blkback)
@@ -356,6 +366,19 @@ func (s *storage) readOnly(t *testing.T) {
 		t.Error("the guest wrote to it")
 	}
 	s.detach(d, "xvdb")
+
+	// Linux obeys what it was told. This one does not.
+	bad, err := s.h.StartDomain(within(t, time.Minute), testbed.DomainConfig{
+		Name: "writes", Kernel: unikernel(t, s.h, "morgana/stubdoms/badfront"), MemoryMiB: 64,
+		Disks: []string{s.disk("xvda", "ro", "data")}, Cmdline: "--ways=writes --requests=300 device/vbd/51712",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reason, err := bad.Wait(within(t, 2*time.Minute))
+	if out := bad.Console.String(); err != nil || reason != "poweroff" || !strings.Contains(out, "300 requests, 300 refused") {
+		t.Errorf("who writes all the same ended with %q, %v:\n%s", reason, err, out)
+	}
 }
 
 // crash kills the program in the storage domain again and again while a guest writes.

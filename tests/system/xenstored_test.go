@@ -1,5 +1,3 @@
-//go:build storedomain
-
 package system
 
 import (

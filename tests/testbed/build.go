@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ var tools = []struct{ program, pkg string }{
 	{"qemu-system-x86_64", "qemu-system-x86"},
 	{"debootstrap", "debootstrap"},
 	{"mkfs.ext4", "e2fsprogs"},
+	{"xz", "xz-utils"},
 }
 
 // cacheDir is where the host of this recipe is: under $MORGANA_TESTBED, or under morgana in the user's cache.
@@ -260,10 +262,39 @@ func (b *builder) dom0() error {
 	if err := b.run("chroot", "root", "depmod", version); err != nil {
 		return err
 	}
+	if err := b.unpackKernel("root" + unpackedKernel); err != nil {
+		return err
+	}
 	if err := os.WriteFile(b.path("root/sbin/bed-init"), []byte(script("dom0-init.sh")), 0o755); err != nil {
 		return err
 	}
 	return b.run("mkfs.ext4", "-q", "-d", "root", "-L", "dom0", "out/"+fileDom0, fmt.Sprint(recipe.ImageMiB)+"M")
+}
+
+// unpackedKernel is Linux in dom0 as an ELF file: to unpack it takes libxc 16 s of the emulator, for each guest.
+const unpackedKernel = "/boot/vmlinux"
+
+// unpackKernel takes the ELF file out of Linux's boot image (Linux, Documentation/arch/x86/boot.rst: payload_offset and
+// payload_length, from the end of the setup sectors).
+func (b *builder) unpackKernel(to string) error {
+	image, err := os.ReadFile(b.path("out", fileKernel))
+	if err != nil {
+		return err
+	}
+	if len(image) < 0x250 || string(image[0x202:0x206]) != "HdrS" {
+		return fmt.Errorf("%s is no boot image of Linux", fileKernel)
+	}
+	le := binary.LittleEndian
+	begin := (int(image[0x1f1])+1)*512 + int(le.Uint32(image[0x248:]))
+	end := begin + int(le.Uint32(image[0x24c:]))
+	if begin > end || end > len(image) || !bytes.HasPrefix(image[begin:end], []byte("\xfd7zXZ\x00")) {
+		return fmt.Errorf("the kernel in %s is not packed by xz", fileKernel)
+	}
+	if err := os.WriteFile(b.path("vmlinux.xz"), image[begin:end], 0o644); err != nil {
+		return err
+	}
+	// After the stream comes its size.
+	return b.run("sh", "-c", `xz -dc --single-stream vmlinux.xz >"$1"`, "unpack", to)
 }
 
 func (b *builder) initramfs() error {

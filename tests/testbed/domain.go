@@ -19,6 +19,7 @@ import (
 type DomainConfig struct {
 	Name      string
 	Kernel    string
+	InDom0    string // a kernel that is a file of dom0's, in place of Kernel
 	Ramdisk   string
 	Cmdline   string
 	MemoryMiB int      // 64 by default
@@ -80,6 +81,9 @@ func (h *Host) StockGuest(ctx context.Context, name, kind, script string, more .
 		Name: name, Type: kind, MemoryMiB: 256, Kernel: filepath.Join(dir, fileKernel), Ramdisk: filepath.Join(dir, fileGuest),
 		Cmdline: "console=hvc0 quiet run=" + base64.StdEncoding.EncodeToString([]byte(script)),
 	}
+	if !h.Own {
+		c.InDom0 = unpackedKernel
+	}
 	if len(more) == 0 {
 		return c, nil
 	}
@@ -111,9 +115,12 @@ const GuestRootMiB = 384
 
 // StartDomain starts a guest with its console attached: nothing that it writes is lost.
 func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error) {
-	kernel, err := h.put(c.Kernel)
-	if err != nil {
-		return nil, err
+	kernel := c.InDom0
+	if kernel == "" {
+		var err error
+		if kernel, err = h.put(c.Kernel); err != nil {
+			return nil, err
+		}
 	}
 	or := func(s, def string) string {
 		if s == "" {

@@ -28,7 +28,7 @@ var recipe = struct {
 	InGuest       []string // packages of dom0 that a guest's root file system has beside what Debian cannot be without
 	RootMiB       int      // of the guest's root file system
 }{
-	Format: 4,
+	Format: 5,
 	Suite:  "bookworm",
 	Packages: []string{
 		"xen-utils-4.17", "xenstore-utils", "lvm2", "kmod", "iproute2", "iputils-ping", "procps", "udev", "e2fsprogs",
@@ -50,7 +50,7 @@ var recipe = struct {
 		"drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/net/ethernet", "drivers/infiniband",
 		"drivers/staging", "sound", "drivers/iio", "drivers/hid", "drivers/usb",
 	},
-	ImageMiB: 1200,
+	ImageMiB: 1280,
 	InGuest:  []string{"e2fsprogs", "iproute2", "kmod", "mount", "procps"},
 	RootMiB:  GuestRootMiB,
 }

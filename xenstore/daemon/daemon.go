@@ -64,6 +64,7 @@ type Daemon struct {
 	rings        map[xen.Port]*domainRing
 	active       []*domainRing
 	spareRings   []*domainRing // room for the next round's active
+	logged       []*domainRing // those of guests whose requests changed something that the journal has not yet
 	blocked      []*domainRing // have output that the domain has no room for
 	unread       []*client     // may have more to read
 	spareClients []*client     // room for the next unread
@@ -452,10 +453,21 @@ func (d *Daemon) settle() {
 	crashPoint()
 }
 
-// keep writes the journal.
+// keep writes the journal. Guests pay for what their requests made it write.
 func (d *Daemon) keep() {
 	if d.journal == nil {
 		return
+	}
+	if len(d.logged) > 0 {
+		begun, all := d.clock(), d.core.Logged()
+		defer func() {
+			took := d.clock() - begun
+			for i, r := range d.logged {
+				r.share.spend(took * time.Duration(r.logged) / time.Duration(all))
+				d.logged[i] = nil
+			}
+			d.logged = d.logged[:0]
+		}()
 	}
 	err := d.journal.Append(d.core.TakeLog())
 	switch full := errors.Is(err, journal.ErrFull); {

@@ -24,6 +24,7 @@ type domainRing struct {
 	notify  bool // the domain is to be told
 	masked  bool // its port: the domain has to wait for its share
 	share   share
+	logged  int // bytes of records that its last turn made
 
 	reqCons, reqProd, rspCons, rspProd, features, connection, fault *atomic.Uint32
 }

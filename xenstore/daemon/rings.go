@@ -110,7 +110,11 @@ func (d *Daemon) readRings() {
 			d.unmask()
 		}
 		served = true
+		logged := d.core.Logged()
 		d.readRing(r, d.dom0Waits)
+		if r.logged = d.core.Logged() - logged; r.logged > 0 {
+			d.logged = append(d.logged, r)
+		}
 		r.share.spend(d.clock() - begun)
 	}
 	d.spareRings = active

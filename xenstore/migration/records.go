@@ -243,10 +243,16 @@ const nodeHeader = 16
 
 // AppendNode appends a node that is in no transaction as a record.
 func AppendNode(dst []byte, path, value string, perms []store.Entry) []byte {
+	return AppendNodeAs(dst, NodeType, 0, path, value, perms)
+}
+
+// AppendNodeAs is AppendNode for a record of another type with the same layout, whose first word means something else.
+func AppendNodeAs(dst []byte, typ Type, first uint32, path, value string, perms []store.Entry) []byte {
 	start := len(dst)
-	dst = open(dst, NodeType)
+	dst = open(dst, typ)
 	le := binary.LittleEndian
-	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	dst = le.AppendUint32(dst, first)
+	dst = le.AppendUint32(dst, 0)
 	dst = le.AppendUint16(dst, uint16(len(path)+1))
 	dst = le.AppendUint16(dst, uint16(len(value)))
 	dst = le.AppendUint16(dst, 0)

@@ -22,6 +22,7 @@ const (
 	recOut                                      // connection, flags, position of what waits, partial, bytes to be sent
 	recDomain                                   // domain, flags
 	recLimits                                   // ten limits
+	recChain                                    // a node; in place of a connection, how many directories above it are the same but empty
 )
 
 const (
@@ -37,6 +38,7 @@ type journal struct {
 	root    *store.Node // the tree that the records so far make
 	version uint64      // of that tree
 	touched []*Conn     // whose input or output changed
+	chain   chain       // not in buf yet, only while records of the tree are made
 }
 
 func (c *Core) startLog() {
@@ -45,23 +47,38 @@ func (c *Core) startLog() {
 	}
 }
 
+// Logged is how many bytes of records have come together since TakeLog, but for those of what is received and sent.
+func (c *Core) Logged() int {
+	if !c.cfg.Journal {
+		return 0
+	}
+	c.logTree()
+	return len(c.log.buf)
+}
+
+// logTree logs what of the tree changed and is not logged.
+func (c *Core) logTree() {
+	if root := c.store.Current(); root != c.log.root {
+		for _, e := range store.Diff(c.log.root, root) {
+			if e.Is == nil {
+				c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(e.Path))
+			} else {
+				c.logNode(e.Path, e.Is.Value(), e.Is.Perms())
+			}
+		}
+		c.endChain()
+		c.log.root = root
+	}
+	c.log.version = c.store.Version()
+}
+
 // TakeLog returns records of all that changed since it was called last: what Restorer needs, after a snapshot, to make
 // the core again as it is now. They are valid until the core is called again.
 func (c *Core) TakeLog() []byte {
 	if !c.cfg.Journal {
 		return nil
 	}
-	if root := c.store.Current(); root != c.log.root {
-		for _, e := range store.Diff(c.log.root, root) {
-			if e.Is == nil {
-				c.log.buf = migration.Append(c.log.buf, recNodeGone, []byte(e.Path))
-			} else {
-				c.log.buf = migration.AppendNode(c.log.buf, e.Path, e.Is.Value(), c.valid(e.Is.Perms()))
-			}
-		}
-		c.log.root = root
-	}
-	c.log.version = c.store.Version()
+	c.logTree()
 	for _, conn := range c.log.touched {
 		conn.touched = false
 		if conn.closed {
@@ -99,7 +116,7 @@ func (c *Core) logChange(before uint64, ch *store.Change) {
 	}
 	if ch.Made != "" && ch.Made != ch.Path {
 		n := c.log.root.Lookup(ch.Made)
-		c.log.buf = migration.AppendNode(c.log.buf, ch.Made, n.Value(), c.valid(n.Perms()))
+		c.logNode(ch.Made, n.Value(), n.Perms())
 		for at := len(ch.Made) + 1; ; at++ {
 			i := strings.IndexByte(ch.Path[at:], '/')
 			if i < 0 {
@@ -107,10 +124,44 @@ func (c *Core) logChange(before uint64, ch *store.Change) {
 			}
 			n = n.Child(ch.Path[at : at+i])
 			at += i
-			c.log.buf = migration.AppendNode(c.log.buf, ch.Path[:at], n.Value(), c.valid(n.Perms()))
+			c.logNode(ch.Path[:at], n.Value(), n.Perms())
 		}
 	}
-	c.log.buf = migration.AppendNode(c.log.buf, ch.Path, ch.Node.Value(), c.valid(ch.Node.Perms()))
+	c.logNode(ch.Path, ch.Node.Value(), ch.Node.Perms())
+	c.endChain()
+}
+
+// chain is a node to be logged and the directories above it that are as it is, and empty. A request may make hundreds of
+// directories on the way to a node; with a record each, such a record would be longer than all the others of a second.
+type chain struct {
+	path, value string
+	perms       *store.Perms // nil: there is no node
+	above       uint32
+}
+
+// logNode logs a node, now or with those that follow, until endChain.
+func (c *Core) logNode(path, value string, perms *store.Perms) {
+	l := &c.log.chain
+	if l.perms != nil && l.value == "" && (l.perms == perms || slices.Equal(l.perms.Entries(), perms.Entries()) && l.perms.Generation() == perms.Generation()) &&
+		store.Parent(path) == l.path {
+		l.path, l.value = path, value
+		l.above++
+		return
+	}
+	c.endChain()
+	*l = chain{path: path, value: value, perms: perms}
+}
+
+func (c *Core) endChain() {
+	l := c.log.chain
+	c.log.chain = chain{}
+	switch {
+	case l.perms == nil:
+	case l.above == 0:
+		c.log.buf = migration.AppendNode(c.log.buf, l.path, l.value, c.valid(l.perms))
+	default:
+		c.log.buf = migration.AppendNodeAs(c.log.buf, recChain, l.above, l.path, l.value, c.valid(l.perms))
+	}
 }
 
 // valid is the entries of permissions as they are to be restored: those about domains that came later are ignored for

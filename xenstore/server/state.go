@@ -149,10 +149,39 @@ func (r *Restorer) Record(t migration.Type, body []byte) error {
 			return damaged("removal of node %q, which is not there", p)
 		}
 		return nil
+	case recChain:
+		return r.chain(body)
 	case migration.GlobalType:
 		return nil
 	}
 	return r.private(t, body)
+}
+
+// chain restores a node, and before it the directories above it that it tells of.
+func (r *Restorer) chain(body []byte) error {
+	n, err := migration.ParseNode(body)
+	if err != nil {
+		return err
+	}
+	depth := uint32(strings.Count(n.Path, "/"))
+	if len(n.Path) > xs.AbsPathMax || n.Conn >= depth {
+		return damaged("node %q and %d directories above it", n.Path, n.Conn)
+	}
+	first := int(depth - n.Conn)
+	for i, k := 1, 1; i < len(n.Path); i++ {
+		if n.Path[i] != '/' {
+			continue
+		}
+		if k >= first {
+			d := n
+			d.Path, d.Value = n.Path[:i], ""
+			if err := r.node(d); err != nil {
+				return err
+			}
+		}
+		k++
+	}
+	return r.node(n)
 }
 
 func (r *Restorer) conn(c migration.Conn) error {
@@ -246,7 +275,7 @@ func (r *Restorer) node(n migration.Node) error {
 		return nil
 	}
 	s := r.core.store
-	if !store.ValidPath(n.Path, xs.AbsPathMax) || s.Root().Lookup(store.Parent(n.Path)) == nil {
+	if !store.ValidPath(n.Path, xs.AbsPathMax) || s.Current().Lookup(store.Parent(n.Path)) == nil {
 		return damaged("node %q", n.Path)
 	}
 	s.Put(n.Path, n.Value, p)

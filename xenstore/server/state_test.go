@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,6 +138,32 @@ func TestJournalMakesTheCoreAgain(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A guest that makes a tree 900 deep, directly or in a transaction, makes us write little: the directories on the way are
+// one record. Nor does it take long to be read again.
+func TestDeepTreesAreShortRecords(t *testing.T) {
+	m, g := guests(t, 1)
+	m.snapshot()
+	deep := "data" + strings.Repeat("/a", 900)
+	for _, tx := range []bool{false, true} {
+		before := m.Logged()
+		if tx {
+			m.say(t, g[1], xs.TransactionStart, "|")
+			m.sayIn(t, g[1], 1, xs.Write, deep+"|v")
+			m.sayIn(t, g[1], 1, xs.TransactionEnd, "T|")
+		} else {
+			m.must(t, g[1], xs.Write, deep+"|v")
+		}
+		if n := m.Logged() - before; n < len(deep) || n > 2*len(deep)+200 {
+			t.Errorf("in a transaction: %v: records of %d bytes for a path of %d", tx, n, len(deep))
+		}
+		m.checkpoint()
+		m.compare(t)
+		m.must(t, g[1], xs.Remove, "data/a|")
+		m.checkpoint()
+		m.compare(t)
 	}
 }
 

@@ -526,7 +526,6 @@ func (n *Node) owned(d xen.DomID, path string, all bool, paths *[]string) {
 
 // Put makes or replaces a node whatever the rules say; the nodes above it are there. It restores what a State holds.
 func (s *Store) Put(path, value string, perms *Perms) {
-	s.grow()
 	s.version++
 	st := s.stamp(&Actor{})
 	spine, rest := s.root.descend(s.spine[:0], path)

@@ -7,6 +7,7 @@
 //	hostile index        an index that is impossible
 //	hostile quota        nodes, watches and transactions, until they are refused, by the device as any program
 //	hostile read PATH    no harm: print a node's value, or why it cannot be read
+//	hostile compute 30s  no harm: keep the processor busy, to compare with
 package main
 
 import (
@@ -40,6 +41,8 @@ func run(args []string) error {
 		return read(args[1])
 	case "quota":
 		return quota()
+	case "compute":
+		return compute(args[1])
 	}
 	r, err := openRing()
 	if err != nil {
@@ -63,7 +66,7 @@ func run(args []string) error {
 	case "index":
 		r.word(xs.RingReqProd).Add(5000)
 	default:
-		return fmt.Errorf("%q: flood, unread, length, index, quota or read", args[0])
+		return fmt.Errorf("%q: flood, unread, length, index, quota, read or compute", args[0])
 	}
 	if err := r.notify(); err != nil {
 		return err
@@ -90,6 +93,20 @@ func read(path string) error {
 	}
 	fmt.Println(v)
 	return err
+}
+
+// compute takes what processor there is.
+func compute(length string) error {
+	d, err := time.ParseDuration(length)
+	if err != nil {
+		return err
+	}
+	fmt.Println("HOSTILE begins compute")
+	n := 0
+	for end := time.Now().Add(d); time.Now().Before(end); n++ {
+	}
+	fmt.Println("HOSTILE ends compute", n)
+	return nil
 }
 
 // quota asks for one thing more and more until that is refused.
