@@ -153,10 +153,7 @@ func (a *Agent) once(ctx context.Context) error {
 	}
 	err = f.Follow(within)
 	if errors.Is(context.Cause(within), errGone) {
-		// Guests to come would wait for it for ever; the daemon of dom0 takes them.
-		if v, err := store.Read(ctx, domain.Chosen); err == nil && v == strconv.Itoa(int(dom)) {
-			_ = store.Remove(ctx, domain.Chosen)
-		}
+		_ = a.unchoose(ctx, store)
 		a.dropAll(xenconsoled.ErrGone)
 	}
 	if cause := context.Cause(within); cause != nil {
@@ -181,6 +178,9 @@ func (a *Agent) find(ctx context.Context, store *xenstore.Client) (xen.DomID, er
 		}
 		if !said {
 			said = true
+			if err := a.unchoose(ctx, store); err != nil {
+				return 0, err
+			}
 			a.cfg.Warn(fmt.Sprintf("there is no domain %s yet; guests that start before it have their consoles here", a.cfg.Domain))
 		}
 		select {
@@ -193,6 +193,21 @@ func (a *Agent) find(ctx context.Context, store *xenstore.Client) (xen.DomID, er
 			return 0, context.Cause(ctx)
 		}
 	}
+}
+
+// unchoose has dom0 serve guests to come if the domain that was chosen is gone: they would wait for it for ever.
+func (a *Agent) unchoose(ctx context.Context, store *xenstore.Client) error {
+	v, err := store.Read(ctx, domain.Chosen)
+	if err == nil {
+		if n, perr := strconv.ParseUint(v, 10, 15); perr == nil && (n == 0 || a.cfg.Alive(xen.DomID(n))) {
+			return nil
+		}
+		err = store.Remove(ctx, domain.Chosen)
+	}
+	if errors.Is(err, xenstore.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // named looks for a domain that is alive, by its name or number.
