@@ -140,7 +140,7 @@ func (c *consoles) many() {
 	const guests = 8
 	elf := unikernel(t, h, "morgana/stubdoms/hello")
 	c.script(2*time.Minute, `for i in $(seq %d); do
-		printf 'name="many-%%s"\ntype="pvh"\nkernel="%s"\nmemory=6\non_poweroff="destroy"\n' $i >/tmp/many-$i.cfg
+		printf 'name="many-%%s"\ntype="pvh"\nkernel="%s"\nmemory=6\nvcpus=1\non_poweroff="destroy"\n' $i >/tmp/many-$i.cfg
 		xl create -q -p /tmp/many-$i.cfg || exit 1
 	done
 	for i in $(seq %d); do xl unpause many-$i; done
