@@ -23,9 +23,6 @@ import (
 // sizes are the rings that are shared with the domain: what guests say is more than what is typed.
 var sizes = duplex.Sizes{In: 16, Out: 4}
 
-// patience is how long a connection waits for a domain that is away: it may be starting again.
-const patience = 10 * time.Second
-
 // Config is how an agent is to be.
 type Config struct {
 	// Domain is the console domain's name, or its number.
@@ -36,6 +33,8 @@ type Config struct {
 	Machine duplex.Sharer
 	// Alive reports whether a domain exists and is not being destroyed.
 	Alive func(xen.DomID) bool
+	// Patience is how long Dial waits for a domain that is away: it may be starting again. 0: ten seconds.
+	Patience time.Duration
 	// Poll is how often guests are looked at that may be gone; 0: a second.
 	Poll time.Duration
 	// Terminal makes a terminal for a guest, nil for none. Copy copies what a guest says to somewhere here, until it is
@@ -79,6 +78,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Poll <= 0 {
 		cfg.Poll = time.Second
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = 10 * time.Second
 	}
 	return &Agent{cfg: cfg, changed: make(chan struct{}), guests: make(map[xen.DomID]*Guest)}, nil
 }
@@ -151,10 +153,7 @@ func (a *Agent) once(ctx context.Context) error {
 	}
 	err = f.Follow(within)
 	if errors.Is(context.Cause(within), errGone) {
-		// Guests to come would wait for it for ever; the daemon of dom0 takes them.
-		if v, err := store.Read(ctx, domain.Chosen); err == nil && v == strconv.Itoa(int(dom)) {
-			_ = store.Remove(ctx, domain.Chosen)
-		}
+		_ = a.unchoose(ctx, store)
 		a.dropAll(xenconsoled.ErrGone)
 	}
 	if cause := context.Cause(within); cause != nil {
@@ -179,6 +178,9 @@ func (a *Agent) find(ctx context.Context, store *xenstore.Client) (xen.DomID, er
 		}
 		if !said {
 			said = true
+			if err := a.unchoose(ctx, store); err != nil {
+				return 0, err
+			}
 			a.cfg.Warn(fmt.Sprintf("there is no domain %s yet; guests that start before it have their consoles here", a.cfg.Domain))
 		}
 		select {
@@ -191,6 +193,21 @@ func (a *Agent) find(ctx context.Context, store *xenstore.Client) (xen.DomID, er
 			return 0, context.Cause(ctx)
 		}
 	}
+}
+
+// unchoose has dom0 serve guests to come if the domain that was chosen is gone: they would wait for it for ever.
+func (a *Agent) unchoose(ctx context.Context, store *xenstore.Client) error {
+	v, err := store.Read(ctx, domain.Chosen)
+	if err == nil {
+		if n, perr := strconv.ParseUint(v, 10, 15); perr == nil && (n == 0 || a.cfg.Alive(xen.DomID(n))) {
+			return nil
+		}
+		err = store.Remove(ctx, domain.Chosen)
+	}
+	if errors.Is(err, xenstore.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // named looks for a domain that is alive, by its name or number.
@@ -304,9 +321,9 @@ func (a *Agent) setSession(s *mux.Session) {
 	}
 }
 
-// Dial makes a connection to the domain, for package attach. It waits for a domain that is away for ten seconds.
+// Dial makes a connection to the domain, for package attach. It waits for a domain that is away (Config.Patience).
 func (a *Agent) Dial(ctx context.Context) (io.ReadWriteCloser, error) {
-	late := time.NewTimer(patience)
+	late := time.NewTimer(a.cfg.Patience)
 	defer late.Stop()
 	for {
 		a.mu.Lock()

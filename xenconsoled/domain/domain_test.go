@@ -142,6 +142,43 @@ func TestGuestEnds(t *testing.T) {
 	}
 }
 
+// The log of a guest that is gone is read as that of one that is there: all, the last lines, from a byte on.
+func TestLogOfTheGone(t *testing.T) {
+	w := newWorld(t, 1)
+	w.serve()
+	w.startAgent()
+	g := w.guest("web")
+	all := append(text("web", 40_000), "\none\ntwo\nthree"...)
+	g.say(all)
+	w.follow("web", len(all))
+	g.dom.Destroy()
+	w.eventually("its end", func() bool { return len(w.service.Consoles()) == 0 })
+	end := uint64(len(all))
+	from := func(n uint64) *uint64 { return &n }
+	for want, r := range map[string]attach.Request{
+		string(all):       {},
+		"three":           {Lines: 1},
+		"two\nthree":      {Lines: 2},
+		"wo\nthree":       {From: from(end - 8)},
+		"":                {From: from(end)},
+		string(all[100:]): {From: from(100), Follow: true},
+	} {
+		r.Op, r.Guest = attach.OpLogs, "web"
+		c, _ := w.open(r)
+		got, err := io.ReadAll(c)
+		if err != nil || string(got) != want || !c.End().Gone || c.End().Next != end || c.Lost() != 0 {
+			t.Errorf("%+v: %d bytes, want %d, %v, %+v", r, len(got), len(want), err, c.End())
+		}
+	}
+	conn, err := w.agent.Dial(w.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attach.NewClient(conn).Open(attach.Request{Op: attach.OpAttach, Guest: "web"}); !errors.Is(err, attach.ErrNotFound) {
+		t.Errorf("attaching to it: %v", err)
+	}
+}
+
 // Many guests at once, with a domain that may have few nodes and watches: all are served.
 func TestManyGuests(t *testing.T) {
 	const guests = 64
@@ -205,6 +242,22 @@ func TestDomainIsDestroyed(t *testing.T) {
 	g := w.guest("next")
 	g.say([]byte("hello"))
 	if got := w.follow("next", 5); string(got) != "hello" {
+		t.Errorf("%q", got)
+	}
+}
+
+// An agent finds that the domain that was chosen is gone, and that there is no other yet.
+func TestChosenIsGone(t *testing.T) {
+	w := newWorld(t, 1)
+	w.write(domain.Chosen, fmt.Sprint(w.dom.ID()))
+	w.dom.Destroy()
+	w.startAgent()
+	w.eventually("no choice", func() bool { return w.read(domain.Chosen) == "" })
+	w.newDomain()
+	w.serve()
+	g := w.guest("web")
+	g.say([]byte("hello"))
+	if got := w.follow("web", 5); string(got) != "hello" {
 		t.Errorf("%q", got)
 	}
 }

@@ -150,7 +150,7 @@ func (w *world) startAgent() (stop func()) {
 	w.t.Helper()
 	dom0 := w.host.Dom0()
 	a, err := agent.New(agent.Config{
-		Domain: "consoles", Machine: dom0, Poll: 10 * time.Millisecond,
+		Domain: "consoles", Machine: dom0, Poll: 10 * time.Millisecond, Patience: 2 * time.Second,
 		Dial: func(context.Context) (*xenstore.Client, error) { return xenstore.NewClient(dom0.OpenStore()), nil },
 		Alive: func(d xen.DomID) bool {
 			is, err := w.store.IsIntroduced(context.Background(), d)

@@ -87,3 +87,34 @@ func TestReadLastOfAName(t *testing.T) {
 		}
 	}
 }
+
+// Sources that are not retained are not named any more, and what they said stays.
+func TestRetain(t *testing.T) {
+	d := block.NewMem(1<<20, 512)
+	s := format(t, d, 7)
+	a, b := newWriter(t, s, "a"), newWriter(t, s, "b")
+	a.say(t, 100)
+	b.say(t, 100)
+	s = open(t, d)
+	s.Retain(func(name, key string) bool { return name == "b" && key == "key of b" })
+	names := func() (n int) {
+		if err := logstore.Names(s, func(string) { n++ }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := names()
+	b.reopen(t, s)
+	b.say(t, 1) // a new segment
+	if n := names() - before; n != 1 {
+		t.Errorf("the new segment names %d sources", n)
+	}
+	var got []byte
+	ok, err := s.ReadSource("a", "", 0, func(e logstore.Entry) error {
+		got = append(got, e.Data...)
+		return nil
+	})
+	if !ok || err != nil || !bytes.Equal(got, a.text) {
+		t.Errorf("%d bytes, %v, %v", len(got), ok, err)
+	}
+}
