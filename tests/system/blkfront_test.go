@@ -147,7 +147,8 @@ func TestBlockFrontendSaved(t *testing.T) {
 	}
 	m, err := r.Console.WaitFor(ctx, sha.String()+`\s+blkcheck: all is well`)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, r.Console)
+		log, _ := h.Script(ctx, "cat /var/log/xen/console/guest-"+d.Name+".log")
+		t.Fatalf("%v\n%s", err, log)
 	}
 	there, err := h.Script(ctx, "sync; sha256sum "+k.file)
 	if err != nil || !strings.HasPrefix(there, m[1]) {
