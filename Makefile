@@ -19,6 +19,8 @@ FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 SOAK ?= 30m
 BENCHTIME ?= 100ms
+# Where benchmarks keep their tables.
+bench%: export REPORTS = $(CURDIR)/build/reports
 
 .PHONY: help
 help: ## list the commands
@@ -102,9 +104,19 @@ lint: ## gofumpt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
+PARTS ?= unikernel lvm xenstore console blk
 .PHONY: bench
-bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; then Go's benchmarks
+bench: stubdoms ## every part beside its peer, half an hour, and one table of all (PARTS="$(PARTS)"); fails where a goal is missed
+	@rm -rf build/reports/ratios; status=0; \
+	for p in $(PARTS); do $(MAKE) --no-print-directory bench-$$p || status=1; done; \
+	$(GO) run ./tests/ratios/table build/reports/ratios; exit $$status
+
+.PHONY: bench-unikernel
+bench-unikernel: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host
 	./build/stubdom bench --runs $(BENCHRUNS) build/stubdoms/hello.elf
+
+.PHONY: bench-go
+bench-go: setup ## Go's benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(QUICK)
 
 .PHONY: bench-xenstore
@@ -119,7 +131,7 @@ bench-console: setup ## our console daemon beside Xen's xenconsoled, half a minu
 .PHONY: bench-lvm
 bench-lvm: setup ## mlvm beside lvm2 at 1 to 10 000 logical volumes: time, CPU, bytes; fails where a goal is missed
 	@mkdir -p build/reports
-	REPORTS=$(CURDIR)/build/reports $(GO) test -count=1 -v -timeout 60m ./tests/lvm/bench -full
+	$(GO) test -count=1 -v -timeout 60m ./tests/lvm/bench -full
 
 .PHONY: bench-blk
 bench-blk: setup ## a guest's disk by Linux's backend, by ours as a process and by the storage domain, with fio; about ten minutes
