@@ -36,6 +36,8 @@ type Config struct {
 	// Stream is where the bytes go. If a process before this one served the console, it goes on.
 	Stream *Stream
 	Sink   Sink // may be nil
+	// LogDelay is how long a byte may wait until it is given to the sink, so that others come with it; at least 2 ms.
+	LogDelay time.Duration
 	// Rate bounds what the guest may write, in bytes a second, on average; 0: nothing does. A guest may save up a
 	// tenth of a second.
 	Rate int

@@ -16,7 +16,7 @@ import (
 // floodLines is how many lines a unikernel writes when it floods the console domain. One has 67 bytes, a carriage
 // return and a newline. With 200 MB an emulated host would be busy for a quarter of an hour; $SOAK has more.
 const (
-	floodLines  = 256 << 10
+	floodLines  = 64 << 10
 	floodLength = 69
 )
 
