@@ -51,7 +51,8 @@ type Config struct {
 type Console struct {
 	cfg    Config
 	page   *page
-	bad    bool // an impossible index was seen, and said
+	bad    bool      // an impossible index was seen
+	badAt  time.Time // when it was said
 	rate   bucket
 	logger *logger // nil: no log
 
@@ -250,10 +251,12 @@ const (
 func (c *Console) take(most int) (int, why) {
 	cons, n, err := c.page.output()
 	if err != nil {
-		if !c.bad {
-			c.bad = true
+		// A guest that does it again and again is not to fill the log of who serves.
+		if now := c.cfg.Now(); !c.bad && (c.badAt.IsZero() || now.Sub(c.badAt) > time.Minute) {
+			c.badAt = now
 			c.cfg.Warn(fmt.Sprintf("domain %d: %v: it is not served until it makes sense again", c.cfg.Dom, err))
 		}
+		c.bad = true
 		return 0, empty
 	}
 	if n == 0 {

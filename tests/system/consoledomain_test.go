@@ -132,6 +132,9 @@ func (c *consoles) hostile(dom *testbed.Domain) {
 	if _, err := good.Console.WaitFor(within(t, time.Minute), fmt.Sprintf("tick %d ", n+2)); err != nil {
 		t.Error(err)
 	}
+	// SIGHUP, as logrotate sends it, begins the copy of the log anew.
+	log := consoleLogs + "/guest-" + good.Name + ".log"
+	c.script(time.Minute, "mv %s %s.1; kill -HUP $(cat /run/consoled.pid); for i in $(seq 300); do grep -qs tick %s && exit 0; sleep 0.1; done; exit 1", log, log, log)
 }
 
 // many starts some guests at once, each of which says a line and ends: the domain's logs have them all.
