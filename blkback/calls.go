@@ -357,9 +357,17 @@ func (q *queue) respondAll(r *request) (n int) {
 
 // respond puts the answer to a request into the ring.
 func (q *queue) respond(r *request) {
+	q.ring.Put(q.response(r))
+	q.closeRequest(r)
+}
+
+func (q *queue) response(r *request) []byte {
 	rsp := q.slot[:q.abi.ResponseSize()]
 	q.abi.PutResponse(rsp, blkif.Response{ID: r.ID, Op: r.Moves(), Status: r.status})
-	q.ring.Put(rsp)
+	return rsp
+}
+
+func (q *queue) closeRequest(r *request) {
 	r.err, r.segs = nil, nil
 	r.next = q.freeRequests
 	q.freeRequests = r
@@ -372,10 +380,9 @@ func (q *queue) inOrder() (notify bool) {
 	for q.oldest != nil && q.oldest.answered {
 		r := q.oldest
 		q.oldest, r.later = r.later, nil
-		q.respond(r)
-		if q.ring.Push() {
-			notify = true
-		}
+		wanted, _ := q.ring.Publish(q.response(r))
+		notify = notify || wanted
+		q.closeRequest(r)
 	}
 	return notify
 }

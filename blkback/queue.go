@@ -82,6 +82,17 @@ func newQueue(q *queue) (*queue, error) {
 		q.pages.Close()
 		return nil, err
 	}
+	if q.opt.Resumable {
+		_, _, err := r.Redo(q.abi.ResponseSize())
+		if err == nil {
+			err = q.event.Notify() // who was here before may have answered, and not come to it
+		}
+		if err != nil {
+			q.event.Close()
+			q.pages.Close()
+			return nil, err
+		}
+	}
 	q.ring = r
 	q.ended = make(chan struct{})
 	q.work = make(chan *call, q.opt.Parallel)

@@ -86,7 +86,7 @@ func serve(c *cli.Context) error {
 	if c.Bool("json") {
 		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
-	store, err := xenstore.Dial(ctx)
+	store, err := xenstore.Open(ctx, xenstore.Options{Lost: xenstore.Wait}) // guests keep their disks while xenstored is restarted
 	if err != nil {
 		return err
 	}

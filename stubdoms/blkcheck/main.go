@@ -49,7 +49,7 @@ func main() {
 
 func check(cfg blkfront.Config, readOnly bool, steps int, seed uint64, rounds int, grow, pause bool) error {
 	ctx := context.Background()
-	store, err := xenstore.Dial(ctx)
+	store, err := xenstore.Open(ctx, xenstore.Options{Lost: xenstore.Wait}) // over a save and restore too
 	if err != nil {
 		return err
 	}

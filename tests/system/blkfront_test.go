@@ -3,6 +3,7 @@ package system
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,44 @@ func TestBlockFrontendLives(t *testing.T) {
 	there, err := h.Script(ctx, "sync; sha256sum "+k.file)
 	if m := sha.FindStringSubmatch(out); err != nil || m == nil || !strings.HasPrefix(there, m[1]) {
 		t.Errorf("dom0's checksum is %s (%v), the domain's is in\n%s", there, err, out)
+	}
+}
+
+// TestBlockFrontendSaved: a domain that reads all the time is saved and restored: its disk is another connection of another
+// domain's number then, and nothing is missing.
+func TestBlockFrontendSaved(t *testing.T) {
+	h := host(t)
+	ctx := within(t, 8*time.Minute)
+	k := disk(t, h, "blkfront-saved", 12, 512)
+	d, err := h.StartDomain(ctx, testbed.DomainConfig{
+		Name: "blkfront-saved", Kernel: unikernel(t, h, blkcheck), MemoryMiB: 48, Disks: []string{"phy:" + k.loop + ",xvda,w"},
+		Cmdline: "--steps=20 --grow device/vbd/51712",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Console.WaitFor(ctx, "waits for a larger disk"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Output(ctx, "xl", "save", strconv.Itoa(d.ID), "/tmp/blkfront-saved.save"); err != nil {
+		t.Fatalf("%v\n%s", err, d.Console)
+	}
+	r, err := h.RestoreDomain(ctx, d.Name, "/tmp/blkfront-saved.save")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Destroy(within(t, time.Minute)) // it is gone if all went well
+	if _, err := h.Script(ctx, fmt.Sprintf("rm /tmp/blkfront-saved.save; sleep 2; truncate -s 14M %s && losetup -c %s", k.file, k.loop)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := r.Console.WaitFor(ctx, sha.String()+`\s+blkcheck: all is well`)
+	if err != nil {
+		log, _ := h.Script(ctx, "cat /var/log/xen/console/guest-"+d.Name+".log")
+		t.Fatalf("%v\n%s", err, log)
+	}
+	there, err := h.Script(ctx, "sync; sha256sum "+k.file)
+	if err != nil || !strings.HasPrefix(there, m[1]) {
+		t.Errorf("dom0's checksum is %s (%v), the domain's %s", there, err, m[1])
 	}
 }
 

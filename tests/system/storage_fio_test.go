@@ -37,7 +37,7 @@ func (s *storage) fioGuest(name, kind, script string, disks ...string) *testbed.
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c.Disks = disks
+	c.MemoryMiB, c.Disks = 512, disks // fio comes with many libraries
 	d, err := s.h.StartDomain(ctx, c)
 	if err != nil {
 		s.t.Fatal(err)

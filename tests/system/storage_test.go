@@ -376,7 +376,7 @@ func (s *storage) readOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	reason, err := bad.Wait(within(t, 2*time.Minute))
-	if out := bad.Console.String(); err != nil || reason != "poweroff" || !strings.Contains(out, "300 requests, 300 refused") {
+	if out := bad.Console.String(); err != nil || reason != "poweroff" || !strings.Contains(out, "writes: 350 requests, 300 refused") {
 		t.Errorf("who writes all the same ended with %q, %v:\n%s", reason, err, out)
 	}
 }

@@ -60,7 +60,7 @@ func storeHostile(t *testing.T, h *testbed.Host, program []byte, others ...*test
 		}
 		return m
 	}
-	bad := start("ring", `/hostile quota; read x; /hostile compute 30s; read x; /hostile flood 30s; read x; /hostile unread 20s; read x; /hostile length; read x`)
+	bad := start("ring", `/hostile quota; read x; /hostile compute 18s; read x; /hostile flood 18s; read x; /hostile unread 18s; read x; /hostile length; read x`)
 
 	// The limits are xenstored's, less what the guest has already. Of transactions one more than the limit is granted.
 	for _, q := range []struct {

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -98,6 +99,87 @@ func TestSlots(t *testing.T) {
 	} {
 		if got := Slots(c.mem, c.slot); got != c.want {
 			t.Errorf("Slots(%d, %d) = %d, want %d (io/ring.h)", c.mem, c.slot, got, c.want)
+		}
+	}
+}
+
+// Publish may end anywhere: the next backend finds the request as it was, or gives the answer.
+func TestPublishEndsAnywhere(t *testing.T) {
+	const slot = 112
+	before := make([]byte, 4096)
+	f, err := NewFront(before, slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := NewBack(before, slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, answer := bytes.Repeat([]byte{'q'}, slot), []byte("sixteen bytes an")
+	got := make([]byte, slot)
+	for range 3 { // and one that was answered before
+		f.Put(request)
+	}
+	f.Push()
+	for range 2 {
+		if ok, err := b.Take(got); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if _, ok := b.Publish([]byte("an older answer.")); !ok {
+		t.Fatal("not published")
+	}
+	after := bytes.Clone(before)
+	if b, err = NewBack(after, slot); err != nil {
+		t.Fatal(err)
+	}
+	b.Take(got)
+	b.Publish(answer)
+	// The stores of Publish in their order, a byte each.
+	var stores []int
+	area := func(from, to int) {
+		for i := from; i < to; i++ {
+			stores = append(stores, i)
+		}
+	}
+	area(offAnswer, offAnswer+len(answer))
+	area(offNoteIndex, offNoteIndex+4)
+	noted := len(stores)
+	area(HeaderSize+slot, HeaderSize+slot+len(answer))
+	published := len(stores)
+	area(offRspProd, offRspProd+4)
+	for n := 0; n <= len(stores); n++ {
+		mem := bytes.Clone(before)
+		if n < noted {
+			copy(mem[offNote:], make([]byte, 4)) // the note is not valid meanwhile
+		}
+		for _, s := range stores[:n] {
+			mem[s] = after[s]
+		}
+		next, err := NewBack(mem, slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, redone, err := next.Redo(len(answer))
+		if want := n >= noted && n <= published; err != nil || redone != want {
+			t.Fatalf("after %d of %d stores the answer is given again: %v, %v; want %v", n, len(stores), redone, err, want)
+		}
+		left := 1 // requests: the third
+		if n < noted {
+			left = 2
+		}
+		for range left {
+			clear(got)
+			if ok, err := next.Take(got); !ok || err != nil || !bytes.Equal(got, request) {
+				t.Fatalf("after %d of %d stores a request is %q, %v, %v", n, len(stores), got, ok, err)
+			}
+		}
+		if ok, err := next.Take(got); ok || err != nil {
+			t.Fatalf("after %d of %d stores there is one request more, %v", n, len(stores), err)
+		}
+		at := HeaderSize + slot
+		if n >= noted && !bytes.Equal(mem[at:at+len(answer)], answer) {
+			t.Fatalf("after %d of %d stores the answer is %q", n, len(stores), mem[at:at+len(answer)])
 		}
 	}
 }

@@ -13,7 +13,15 @@ const (
 	offRspProd  = 8
 	offRspEvent = 12
 	HeaderSize  = 64
+	// In the header's padding, which frontends clear and nobody uses: Publish's note.
+	offNote      = 32
+	offNoteIndex = 36
+	offAnswer    = 40
+	answerMax    = HeaderSize - offAnswer
 )
+
+// noteValid says that there is a note.
+const noteValid = 0x6d6f7267
 
 // Slots is how many slots of the given size a ring in mem bytes has (__RING_SIZE): a power of two, 0 if none fits.
 func Slots(mem, slot int) int {
@@ -147,6 +155,9 @@ type Back struct {
 	rspPut  uint32 // responses put in, published or not (rsp_prod_pvt)
 	rspSent uint32 // responses published
 	err     error
+
+	note, noteIndex *atomic.Uint32
+	noted           []byte
 }
 
 // NewBack makes the backend's side of a ring that the frontend initialised. It begins where the response producer
@@ -157,7 +168,13 @@ func NewBack(mem []byte, slot int) (*Back, error) {
 		return nil, err
 	}
 	at := s.rspProd.Load()
-	b := &Back{shared: s, reqGot: at, rspPut: at, rspSent: at}
+	b := &Back{shared: s, reqGot: at, rspPut: at, rspSent: at, noted: mem[offAnswer:HeaderSize:HeaderSize]}
+	if b.note, err = Word(mem, offNote); err != nil {
+		return nil, err
+	}
+	if b.noteIndex, err = Word(mem, offNoteIndex); err != nil {
+		return nil, err
+	}
 	if _, err := b.ready(); err != nil {
 		return nil, err
 	}
@@ -223,4 +240,32 @@ func (b *Back) Push() (notify bool) {
 	b.rspSent = b.rspPut
 	b.rspProd.Store(b.rspSent)
 	return b.rspSent-b.rspEvent.Load() < b.rspSent-old
+}
+
+// Publish puts a response of at most 24 bytes, and publishes it together with all before it. A backend that is killed
+// meanwhile, at whatever moment, leaves a ring that the next one can take up: an answer is written over its request, and
+// published after that, so it is noted in the ring's header before. notify and ok are Push's and Put's.
+func (b *Back) Publish(rsp []byte) (notify, ok bool) {
+	if b.err != nil || b.rspPut == b.reqGot || len(rsp) > answerMax {
+		return false, false
+	}
+	b.note.Store(0)
+	copy(b.noted, rsp)
+	b.noteIndex.Store(b.rspPut)
+	b.note.Store(noteValid)
+	b.Put(rsp)
+	return b.Push(), true
+}
+
+// Redo publishes the response, rsp bytes long, that a backend was killed at while it published it. To be called before
+// anything is taken from a ring of which such a backend may have been. A frontend that writes the note itself answers
+// itself.
+func (b *Back) Redo(rsp int) (notify, done bool, err error) {
+	n, err := b.ready()
+	if n == 0 || b.note.Load() != noteValid || b.noteIndex.Load() != b.rspPut || b.reqGot != b.rspPut || rsp > answerMax {
+		return false, false, err
+	}
+	b.reqGot++
+	b.Put(b.noted[:rsp])
+	return b.Push(), true, nil
 }
