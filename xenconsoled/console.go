@@ -36,6 +36,8 @@ type Config struct {
 	// Stream is where the bytes go. If a process before this one served the console, it goes on.
 	Stream *Stream
 	Sink   Sink // may be nil
+	// LogDelay is how long a byte may wait until it is given to the sink, so that others come with it; at least 2 ms.
+	LogDelay time.Duration
 	// Rate bounds what the guest may write, in bytes a second, on average; 0: nothing does. A guest may save up a
 	// tenth of a second.
 	Rate int
@@ -49,7 +51,8 @@ type Config struct {
 type Console struct {
 	cfg    Config
 	page   *page
-	bad    bool // an impossible index was seen, and said
+	bad    bool      // an impossible index was seen
+	badAt  time.Time // when it was said
 	rate   bucket
 	logger *logger // nil: no log
 
@@ -248,10 +251,12 @@ const (
 func (c *Console) take(most int) (int, why) {
 	cons, n, err := c.page.output()
 	if err != nil {
-		if !c.bad {
-			c.bad = true
+		// A guest that does it again and again is not to fill the log of who serves.
+		if now := c.cfg.Now(); !c.bad && (c.badAt.IsZero() || now.Sub(c.badAt) > time.Minute) {
+			c.badAt = now
 			c.cfg.Warn(fmt.Sprintf("domain %d: %v: it is not served until it makes sense again", c.cfg.Dom, err))
 		}
+		c.bad = true
 		return 0, empty
 	}
 	if n == 0 {

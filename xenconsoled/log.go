@@ -8,8 +8,8 @@ import (
 	"morgana/xen"
 )
 
-// How the log is written: as soon as there is a batch, or a moment after the first byte of one. The bytes are in the
-// stream meanwhile, whose memory outlives the process.
+// How the log is written: as soon as there is a batch, or a moment after the first byte of one (Config.LogDelay). The bytes
+// are in the stream meanwhile, whose memory outlives the process.
 const (
 	batchSize  = 64 << 10
 	batchDelay = 2 * time.Millisecond
@@ -20,7 +20,7 @@ const (
 func newLogger(cfg *Config) *logger {
 	s := cfg.Stream
 	return &logger{
-		dom: cfg.Dom, warn: cfg.Warn, sink: cfg.Sink, m: s.mark, batch: min(batchSize, len(s.data)/4),
+		dom: cfg.Dom, warn: cfg.Warn, sink: cfg.Sink, m: s.mark, batch: min(batchSize, len(s.data)/4), delay: max(cfg.LogDelay, batchDelay),
 		r: s.NewReader(s.mark.Position(), Every, 0),
 	}
 }
@@ -47,6 +47,7 @@ type logger struct {
 	r      *Reader
 	m      *Mark
 	batch  int
+	delay  time.Duration
 	failed bool   // the last write failed: the guest does not wait
 	buf    []byte // what cannot be written from where it is
 }
@@ -60,7 +61,7 @@ func (l *logger) gap() {
 }
 
 func (l *logger) run(ctx context.Context) {
-	timer := time.NewTimer(batchDelay)
+	timer := time.NewTimer(l.delay)
 	defer timer.Stop()
 	left := 0 // what the sink left because it waits for more
 	if l.m.Lost() > 0 {
@@ -77,7 +78,7 @@ func (l *logger) run(ctx context.Context) {
 			left = l.retry()
 			continue
 		}
-		timer.Reset(batchDelay)
+		timer.Reset(l.delay)
 		if l.r.wait(ctx, l.batch, timer.C) != nil {
 			return
 		}

@@ -109,6 +109,16 @@ func (r *Reader) pendingLocked() int {
 // io.EOF when the stream was closed and nothing is left, and io.ErrClosedPipe when the reader was closed.
 func (r *Reader) Wait(ctx context.Context, n int) error { return r.wait(ctx, n, nil) }
 
+// WaitBatch is Wait for a byte, and then for n bytes or until d has passed, so that others come with it.
+func (r *Reader) WaitBatch(ctx context.Context, n int, d time.Duration) error {
+	if err := r.wait(ctx, 1, nil); err != nil || r.Pending() >= n {
+		return err
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	return r.wait(ctx, n, t.C)
+}
+
 // wait is Wait that ends without an error when late says so.
 func (r *Reader) wait(ctx context.Context, n int, late <-chan time.Time) error {
 	for {

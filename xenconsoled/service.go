@@ -51,7 +51,8 @@ type Host struct {
 
 // Options are how a Service is to serve.
 type Options struct {
-	Rate int // as in Config
+	Rate     int           // as in Config
+	LogDelay time.Duration // as in Config
 	// Poll is how often guests are looked at that may be gone, because xenstore may not tell; 0: a second.
 	Poll time.Duration
 }
@@ -281,7 +282,8 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 		}
 	}
 	cfg := Config{
-		Dom: d, Name: name, Page: g.mapping.Bytes(), Event: g.event, Stream: stream, Sink: g.sink, Rate: s.opts.Rate, Warn: s.host.Warn,
+		Dom: d, Name: name, Page: g.mapping.Bytes(), Event: g.event, Stream: stream, Sink: g.sink, Rate: s.opts.Rate,
+		LogDelay: s.opts.LogDelay, Warn: s.host.Warn,
 	}
 	if g.console, err = New(cfg); err != nil {
 		return err

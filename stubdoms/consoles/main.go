@@ -1,6 +1,6 @@
 // Consoles is a domain that serves the consoles of guests in place of dom0. Its xl configuration:
 //
-//	name="consoles"  type="pvh"  kernel="consoles.elf"  memory=64
+//	name="consoles"  type="pvh"  kernel="consoles.elf"  memory=64  vcpus=1
 //	disk=['/dev/vg0/consoles,raw,xvda,rw']
 //
 // Its agent in dom0 tells it of guests and connects people to it:
@@ -84,10 +84,12 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	defer dom.Close()
+	before := unikernel.Uptime()
 	logs, err := openLogs(ctx, store, dom, o.format)
 	if err != nil {
 		return err
 	}
+	opened := unikernel.Uptime() - before
 	defer logs.close()
 	var d *domain.Domain
 	cfg := domain.Config{
@@ -106,7 +108,7 @@ func serve(ctx context.Context, o options) error {
 	}
 	mayCrash(ctx, store)
 	started := unikernel.Uptime() - unikernel.Info().Boot
-	say(fmt.Sprintf("generation %d serves, %v after its start: up to %d guests, logs in %s",
-		unikernel.Generation(), started.Round(time.Millisecond), pool.Places(), logs.where))
+	say(fmt.Sprintf("generation %d serves, %v after its start, %v of it for the disk: up to %d guests, logs in %s",
+		unikernel.Generation(), started.Round(time.Millisecond), opened.Round(time.Millisecond), pool.Places(), logs.where))
 	return d.Run(ctx)
 }

@@ -1,5 +1,3 @@
-//go:build consoles
-
 package system
 
 import (

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"time"
 
 	"morgana/xenconsoled"
 )
@@ -123,12 +124,18 @@ func (s *Server) lastLines(guest string, lines int) (uint64, error) {
 	return starts[at%len(starts)], nil
 }
 
+// How much of a log is sent at once to who follows it, if so much comes within a moment. Terminals get what there is.
+const (
+	followBatch = 16 << 10
+	followDelay = 20 * time.Millisecond
+)
+
 func newOutlet(conn io.Writer, h History, key string) *outlet {
 	return &outlet{conn: conn, history: h, key: key, buf: make([]byte, headSize+frameMax)}
 }
 
 // follow sends what a reader finds, and before it what only the log has.
-func (o *outlet) follow(ctx context.Context, r *xenconsoled.Reader, s *xenconsoled.Stream, name string, follow bool) error {
+func (o *outlet) follow(ctx context.Context, r *xenconsoled.Reader, s *xenconsoled.Stream, name string, follow, patient bool) error {
 	for {
 		if start := s.Start(); o.history != nil && o.next < start {
 			if _, err := o.recall(ctx, name, start); err != nil {
@@ -140,7 +147,11 @@ func (o *outlet) follow(ctx context.Context, r *xenconsoled.Reader, s *xenconsol
 		if !follow && r.Pending() == 0 {
 			return send(o.conn, kindEnd, &End{Next: r.Position()})
 		}
-		if err := r.Wait(ctx, 1); err != nil {
+		wait := func() error { return r.Wait(ctx, 1) }
+		if patient {
+			wait = func() error { return r.WaitBatch(ctx, followBatch, followDelay) }
+		}
+		if err := wait(); err != nil {
 			if err == io.EOF {
 				return send(o.conn, kindEnd, &End{Gone: true, Next: r.Position()})
 			}

@@ -164,7 +164,7 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 	}
 	o := newOutlet(conn, h, stream.Key())
 	o.next = from
-	return o.follow(ctx, session.Reader, stream, c.Name(), r.Op == OpAttach || r.Follow)
+	return o.follow(ctx, session.Reader, stream, c.Name(), r.Op == OpAttach || r.Follow, r.Op == OpLogs && r.Follow)
 }
 
 func (s *Server) find(r Request) (*xenconsoled.Console, bool) {

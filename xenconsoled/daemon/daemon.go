@@ -49,6 +49,9 @@ type Daemon struct {
 	hv       *hypervisor
 	listener net.Listener
 	lock     *os.File
+
+	mu     sync.Mutex
+	copies map[xenconsoled.Sink]string // copies of logs that the console domain keeps, and their guests
 }
 
 // New makes a daemon that is ready to run. Close it if Run is not called.
@@ -178,6 +181,7 @@ func (d *Daemon) openLog(guest, _ string, m *xenconsoled.Mark) (xenconsoled.Sink
 // Reload begins all logs anew: what SIGHUP asks for.
 func (d *Daemon) Reload() {
 	d.service.Reload()
+	d.reloadCopies()
 	if d.hv != nil {
 		if err := d.hv.file.Reopen(""); err != nil {
 			d.cfg.Warn(err.Error())

@@ -79,7 +79,8 @@ func (d *Daemon) copyLog(ctx context.Context, g *agent.Guest) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	d.hold(log, name)
+	defer d.letGo(log)
 
 	// The guest's end is told by the domain, behind its last words; ctx says no more than that they are to come soon.
 	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,6 +113,37 @@ func (d *Daemon) copyLog(ctx context.Context, g *agent.Guest) error {
 		}
 	}
 	return nil
+}
+
+// hold has SIGHUP begin a copy anew, letGo closes it.
+func (d *Daemon) hold(log xenconsoled.Sink, guest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.copies == nil {
+		d.copies = make(map[xenconsoled.Sink]string)
+	}
+	d.copies[log] = guest
+}
+
+func (d *Daemon) letGo(log xenconsoled.Sink) {
+	d.mu.Lock()
+	delete(d.copies, log)
+	d.mu.Unlock()
+	if err := log.Close(); err != nil {
+		d.cfg.Warn(err.Error())
+	}
+}
+
+func (d *Daemon) reloadCopies() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for log, guest := range d.copies {
+		if r, ok := log.(interface{ Reopen(string) error }); ok {
+			if err := r.Reopen(guest); err != nil {
+				d.cfg.Warn(err.Error())
+			}
+		}
+	}
 }
 
 // logError is an error of the log, and none of the connection's.

@@ -23,6 +23,11 @@ import (
 // agentDomain is where the agent is.
 const agentDomain xen.DomID = 0
 
+// logDelay is how long bytes wait for others before they go to the disk, all in one write. They are in the arena meanwhile,
+// where a restart finds them, and who follows reads them there; a disk that is written again each time that a guest says
+// something takes more of the processor than all the rest.
+const logDelay = 50 * time.Millisecond
+
 // Machine is what a console domain needs of Xen.
 type Machine interface {
 	xen.Mapper
@@ -80,7 +85,7 @@ func New(cfg Config) (*Domain, error) {
 	d.service, err = xenconsoled.NewService(xenconsoled.Host{
 		Follow: d.follow, Mapper: cfg.Machine, Events: cfg.Machine, Alive: d.isAlive, Memory: cfg.Memory, Log: cfg.Log,
 		Warn: cfg.Warn, Debug: cfg.Debug,
-	}, xenconsoled.Options{Rate: cfg.Rate})
+	}, xenconsoled.Options{Rate: cfg.Rate, LogDelay: logDelay})
 	return d, err
 }
 

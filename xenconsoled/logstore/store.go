@@ -1,10 +1,12 @@
 package logstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"morgana/block"
 )
@@ -113,20 +115,40 @@ func (s *Store) place(sequence uint64) int64 {
 	return blockSize + int64(sequence%uint64(s.count))*int64(s.segment)
 }
 
+// lookers is how many segments are looked at at once: a disk that is far away answers them together.
+const lookers = 16
+
 // segments are the sequence numbers of the segments there are, the oldest first.
 func (s *Store) segments() ([]uint64, error) {
-	var all []uint64
-	b := make([]byte, blockSize)
-	for i := range s.count {
-		if _, err := s.dev.ReadAt(b, s.place(uint64(i))); err != nil {
-			return nil, err
-		}
-		if seq, ok := parseSegment(b, s.id); ok && seq%uint64(s.count) == uint64(i) && seq > 0 {
-			all = append(all, seq)
-		}
+	var (
+		mu   sync.Mutex
+		all  []uint64
+		errs error
+		next atomic.Uint32
+		wg   sync.WaitGroup
+	)
+	for range min(lookers, s.count) {
+		wg.Go(func() {
+			b := make([]byte, blockSize)
+			for i := next.Add(1) - 1; i < s.count; i = next.Add(1) - 1 {
+				_, err := s.dev.ReadAt(b, s.place(uint64(i)))
+				seq, ok := parseSegment(b, s.id)
+				mu.Lock()
+				if err != nil {
+					errs = errors.Join(errs, err)
+				} else if ok && seq%uint64(s.count) == uint64(i) && seq > 0 {
+					all = append(all, seq)
+				}
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+			}
+		})
 	}
+	wg.Wait()
 	slices.Sort(all)
-	return all, nil
+	return all, errs
 }
 
 // records calls f with the records of a segment, and the id of their source. Data is valid during the call.
