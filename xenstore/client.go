@@ -218,6 +218,13 @@ func (c *Client) reply(l *link, h xs.Header, payload []byte) error {
 		r = result{err: e, link: l.number}
 	}
 	delete(l.calls, h.Req)
+	if l.one && !isWatch(k.op) {
+		l.unanswered--
+		select {
+		case l.answered <- struct{}{}:
+		default:
+		}
+	}
 	unwanted := false // a watch that was dropped while its request waited for a connection
 	if k.watch != nil {
 		k.watch.set = r.err == nil

@@ -27,12 +27,17 @@ type link struct {
 	fresh   []*call // the requests in out
 	nextReq uint32
 	calls   map[uint32]*call
+
+	// Of requests but those for watches, if one: how many were written and are not answered yet. See alone.
+	unanswered int
+	answered   chan struct{} // one was; capacity 1
 }
 
 // attach makes a stream the client's connection, sets the watches again, and sends what waited.
 func (c *Client) attach(conn io.ReadWriteCloser) bool {
 	l := &link{
 		conn: conn, one: true, wake: make(chan struct{}, 1), done: make(chan struct{}), calls: make(map[uint32]*call),
+		answered: make(chan struct{}, 1),
 	}
 	switch conn.(type) {
 	case net.Conn, *Ring:
@@ -111,10 +116,43 @@ func (c *Client) writeLoop(l *link) error {
 		}
 		start := 0
 		for _, end := range ends {
+			if l.one && !c.alone(l, buf[start:end]) {
+				return nil
+			}
 			if _, err := l.conn.Write(buf[start:end]); err != nil && !c.refused(l, buf[start:end], err) {
 				return fmt.Errorf("%w: write: %w", ErrClosed, err)
 			}
 			start = end
+		}
+	}
+}
+
+// isWatch reports whether an operation is about a watch.
+func isWatch(op xs.Op) bool { return op == xs.Watch || op == xs.Unwatch }
+
+// alone waits, before a request about a watch is written, until all others are answered; false if the connection is over.
+// Linux's device carries such a request out within the write, with a lock held that handing out the reply to any other
+// takes: one that is under way would stop the kernel's thread that reads the ring, and so xenstore for all of the domain
+// (drivers/xen/xenbus/xenbus_dev_frontend.c of Linux 4.11 and later, xenbus_file_write and xenbus_dev_queue_reply).
+func (c *Client) alone(l *link, message []byte) bool {
+	h, err := xs.ParseHeader(message)
+	if err != nil {
+		return true // the write tells
+	}
+	for {
+		c.mu.Lock()
+		wait := isWatch(h.Op) && l.unanswered > 0
+		if !isWatch(h.Op) {
+			l.unanswered++
+		}
+		c.mu.Unlock()
+		if !wait {
+			return true
+		}
+		select {
+		case <-l.answered:
+		case <-l.done:
+			return false
 		}
 	}
 }
