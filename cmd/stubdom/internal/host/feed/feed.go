@@ -19,6 +19,7 @@ type Feed struct {
 	mu      sync.Mutex
 	last    *model.Snapshot
 	number  uint64
+	looked  time.Time     // when the last look ended
 	fresh   chan struct{} // closed and made anew with each snapshot, and with each word
 	wanted  chan struct{} // capacity 1: somebody waits
 	waiting int
@@ -61,6 +62,7 @@ func (f *Feed) Run(ctx context.Context) error {
 		}
 		f.changedLocked()
 		f.number++
+		f.looked = time.Now()
 		f.mu.Unlock()
 		select {
 		case <-time.After(f.every - time.Since(begun)):
@@ -119,6 +121,9 @@ func (f *Feed) Next(ctx context.Context, seen *Seen) (News, error) {
 	select {
 	case f.wanted <- struct{}{}:
 	default:
+	}
+	if seen.number == 0 && time.Since(f.looked) > 2*f.every {
+		seen.number = f.number // it was looked at for somebody who has left since
 	}
 	for f.number == seen.number && f.words == seen.words {
 		fresh := f.fresh

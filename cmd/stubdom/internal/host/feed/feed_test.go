@@ -53,6 +53,16 @@ func TestFeed(t *testing.T) {
 	if is := src.looks.Load(); is > was+2 {
 		t.Errorf("%d looks while nobody waits", is-was)
 	}
+	// Who comes then does not get what is old.
+	was = src.looks.Load()
+	var late feed.Seen
+	n, err := f.Next(ctx, &late)
+	for err == nil && n.Snapshot == nil {
+		n, err = f.Next(ctx, &late)
+	}
+	if err != nil || n.Snapshot.Store.Requests <= 10*was {
+		t.Errorf("who comes late gets %+v, %v", n.Snapshot, err)
+	}
 	cancel()
 	<-done
 	if _, err := f.Next(ctx, &feed.Seen{}); err != nil && ctx.Err() == nil {
