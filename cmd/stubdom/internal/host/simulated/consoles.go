@@ -118,8 +118,12 @@ func (h *Host) offerConsole(ctx context.Context, d *domain) error {
 	home := xs.DomainPath(d.ID())
 	return h.tools.Store.Transact(ctx, func(tx *xenstore.Tx) error {
 		for _, n := range []struct{ key, value string }{
-			{"", ""}, {console.KeyRingRef, strconv.Itoa(int(xen.GrantConsole))}, {console.KeyPort, strconv.Itoa(int(front.ev.Port()))},
-			{console.KeyType, console.TypeXenconsoled}, {console.KeyBackendID, strconv.Itoa(int(with))}, {console.KeyLimit, strconv.Itoa(1 << 20)},
+			{"", ""},
+			{console.KeyRingRef, strconv.Itoa(int(xen.GrantConsole))},
+			{console.KeyPort, strconv.Itoa(int(front.ev.Port()))},
+			{console.KeyType, console.TypeXenconsoled},
+			{console.KeyBackendID, strconv.Itoa(int(with))},
+			{console.KeyLimit, strconv.Itoa(1 << 20)},
 		} {
 			path := xenstore.Join(home+"/console", n.key)
 			if n.key == "" {

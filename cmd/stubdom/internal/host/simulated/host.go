@@ -200,9 +200,19 @@ func (h *Host) makeHome(ctx context.Context, d *domain) error {
 			path, value string
 			perms       []xs.Perm
 		}{
-			{"", "", readable}, {"/name", d.name, readable}, {"/domid", strconv.Itoa(int(id)), readable}, {"/control", "", readable},
-			{"/device", "", readable}, {"/memory", "", readable}, {"/data", "", own}, {"/drivers", "", own}, {"/attr", "", own},
-			{"/error", "", own}, {"/feature", "", own}, {"/backend", "", own}, {"/control/shutdown", "", own},
+			{"", "", readable},
+			{"/name", d.name, readable},
+			{"/domid", strconv.Itoa(int(id)), readable},
+			{"/control", "", readable},
+			{"/device", "", readable},
+			{"/memory", "", readable},
+			{"/data", "", own},
+			{"/drivers", "", own},
+			{"/attr", "", own},
+			{"/error", "", own},
+			{"/feature", "", own},
+			{"/backend", "", own},
+			{"/control/shutdown", "", own},
 		} {
 			if err := tx.Write(ctx, home+n.path, n.value); err != nil {
 				return err
