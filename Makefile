@@ -11,14 +11,16 @@ STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
 # Tests that boot hosts of their own, while the others share one.
 OWNHOSTS := ^(TestXenstore|TestStorage|TestConsole)
-# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others.
+# Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others, a browser.
 LVM := ./tests/lvm/...
-PEERS := ./tests/xenstore/... ./tests/console/...
-QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore -e /tests/console)
+PEERS := ./tests/xenstore/... ./tests/console/... ./tests/page
+QUICK = $(shell $(GO) list ./... | grep -v -e /tests/system -e /tests/gostd -e /tests/lvm -e /tests/xenstore -e /tests/console -e /tests/page)
 FUZZTIME ?= 5s
 BENCHRUNS ?= 3
 SOAK ?= 30m
 BENCHTIME ?= 100ms
+# Where benchmarks keep their tables.
+bench%: export REPORTS = $(CURDIR)/build/reports
 
 .PHONY: help
 help: ## list the commands
@@ -28,9 +30,24 @@ help: ## list the commands
 setup:
 	@./.ci/setup
 
+.PHONY: setup-tests
+setup-tests:
+	@./.ci/setup tests
+
 .PHONY: run
-run: stubdoms ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest
-	@./build/stubdom host
+run: $(if $(filter sim,$(WHAT)),stubdom-only,crashtest) ## Morgana's domains on this Xen host, or on one booted in QEMU, serve a stock guest; WHAT=sim: all in one process, HTTP=ADDRESS: with a page
+	@./build/stubdom host $(if $(filter sim,$(WHAT)),--sim) $(if $(HTTP),--http $(HTTP))
+
+# The xenstore domain whose program can be told to die.
+.PHONY: crashtest
+crashtest: stubdoms
+	@mkdir -p build/stubdoms/crashtest
+	@GOFLAGS=-tags=crashtest ./build/stubdom build ./stubdoms/xenstore -o build/stubdoms/crashtest/xenstore.elf
+
+.PHONY: stubdom-only
+stubdom-only:
+	@mkdir -p build
+	@$(GO) build -o build/ ./cmd/stubdom
 
 .PHONY: build
 build: setup ## build the programs into build/
@@ -56,7 +73,7 @@ fresh: ## make run on a fresh Debian 12 in a chroot
 	./tests/fresh/run make run
 
 .PHONY: test
-test: setup stubdoms ## every test, those against real Xen too
+test: setup-tests stubdoms ## every test, those against real Xen too
 	@rm -rf build/reports
 	$(GO) vet ./...
 	$(GO) test -timeout 20m $(QUICK)
@@ -87,9 +104,19 @@ lint: ## gofumpt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
+PARTS ?= unikernel lvm xenstore console blk
 .PHONY: bench
-bench: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host; then Go's benchmarks
+bench: stubdoms ## every part beside its peer, half an hour, and one table of all (PARTS="$(PARTS)"); fails where a goal is missed
+	@rm -rf build/reports/ratios; status=0; \
+	for p in $(PARTS); do $(MAKE) --no-print-directory bench-$$p || status=1; done; \
+	$(GO) run ./tests/ratios/table build/reports/ratios; exit $$status
+
+.PHONY: bench-unikernel
+bench-unikernel: stubdoms ## a unikernel beside a Linux guest in one boot of a Xen host
 	./build/stubdom bench --runs $(BENCHRUNS) build/stubdoms/hello.elf
+
+.PHONY: bench-go
+bench-go: setup ## Go's benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(QUICK)
 
 .PHONY: bench-xenstore
@@ -104,7 +131,7 @@ bench-console: setup ## our console daemon beside Xen's xenconsoled, half a minu
 .PHONY: bench-lvm
 bench-lvm: setup ## mlvm beside lvm2 at 1 to 10 000 logical volumes: time, CPU, bytes; fails where a goal is missed
 	@mkdir -p build/reports
-	REPORTS=$(CURDIR)/build/reports $(GO) test -count=1 -v -timeout 60m ./tests/lvm/bench -full
+	$(GO) test -count=1 -v -timeout 60m ./tests/lvm/bench -full
 
 .PHONY: bench-blk
 bench-blk: setup ## a guest's disk by Linux's backend, by ours as a process and by the storage domain, with fio; about ten minutes

@@ -16,6 +16,7 @@ type Stats struct {
 	calls    atomic.Uint64
 	batches  atomic.Uint64
 	latency  [latencyBuckets]atomic.Uint64
+	waited   atomic.Uint64 // nanoseconds, of all requests
 }
 
 // Stat is a kind of request that is counted.
@@ -108,6 +109,7 @@ func (s *Stats) Latency(share float64) time.Duration {
 type tally struct {
 	requests, bytes [statOps]uint64
 	failed, calls   uint64
+	waited          uint64
 	bucket          int
 	inBucket        uint64
 	stats           *Stats
@@ -124,6 +126,7 @@ func (t *tally) add(r *request, now time.Duration) {
 	default:
 		t.bytes[k] += uint64(r.len())
 	}
+	t.waited += uint64(max(now-r.taken, 0))
 	if b := bucketOf(now - r.taken); b != t.bucket {
 		t.flushBucket()
 		t.bucket = b
@@ -151,5 +154,6 @@ func (t *tally) flush() {
 	t.stats.failed.Add(t.failed)
 	t.stats.calls.Add(t.calls)
 	t.stats.batches.Add(1)
-	t.failed, t.calls = 0, 0
+	t.stats.waited.Add(t.waited)
+	t.failed, t.calls, t.waited = 0, 0, 0
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"morgana/blkback"
 	"morgana/cmd/mlvm/serving"
 	"morgana/lvm/remote"
+	"morgana/metrics"
+	"morgana/metrics/exporter"
 	"morgana/xen/devxen"
 	"morgana/xenstore"
 )
@@ -62,6 +65,7 @@ func main() {
 				&cli.StringSliceFlag{Name: "disks", Usage: "serve the volume groups on `DISK`,…: files and block devices"},
 				&cli.BoolFlag{Name: "redolog", Usage: "give these groups a redo log, with which a change takes as long however many volumes there are"},
 				&cli.BoolFlag{Name: "json", Usage: "log as JSON"},
+				&cli.StringFlag{Name: "metrics", Usage: "tell Prometheus of the disks at this `ADDRESS`, 127.0.0.1:9103 for one"},
 			},
 		}},
 	}
@@ -119,12 +123,26 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if at := c.String("metrics"); at != "" {
+		e, err := exporter.Listen(at, func(_ context.Context, set *metrics.Set) error {
+			server.Collect(set)
+			return nil
+		}, log)
+		if err != nil {
+			return err
+		}
+		var told sync.WaitGroup
+		defer told.Wait()
+		told.Go(func() {
+			if err := e.Serve(ctx); ctx.Err() == nil {
+				log.Error("metrics are not told any more", "error", err)
+			}
+		})
+	}
 	commands := make(chan struct{})
 	go func() {
 		defer close(commands)
-		if t.volumes != nil {
-			cancel(remote.Serve(ctx, store, dom.ID(), t.volumes.Run))
-		}
+		cancel(remote.Serve(ctx, store, dom.ID(), serving.Commands(t.volumes, server)))
 	}()
 	log.Info("serving", "domain", dom.ID())
 	cancel(server.Serve(ctx))

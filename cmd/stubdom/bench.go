@@ -19,6 +19,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"morgana/tests/bench"
+	"morgana/tests/ratios"
 	"morgana/tests/testbed"
 	"morgana/unikernel/image"
 )
@@ -69,6 +70,9 @@ Without an image only the machine is measured.`,
 		}
 		if err != nil {
 			return endOf(ctx, err)
+		}
+		if err := ratios.Keep("unikernel", rep.Ratios()); err != nil {
+			return failed(err)
 		}
 		if c.Bool("json") {
 			return failed(rep.WriteJSON(os.Stdout))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,8 +20,10 @@ standard error, what was verified on standard output.`,
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "images", Value: "build/stubdoms", Usage: "`DIRECTORY` of the domains' images, which make stubdoms makes"},
 		&cli.StringFlag{Name: "programs", Value: "build", Usage: "`DIRECTORY` of the programs that make build makes"},
+		&cli.BoolFlag{Name: "sim", Usage: "the same domains in this process, on the simulator: on any machine, without root"},
+		&cli.StringFlag{Name: "http", Usage: "show the host on a page at this `ADDRESS`, 127.0.0.1:8080 for one, until quit"},
 		&cli.BoolFlag{Name: "linux", Usage: "let dom0's own Linux serve the volume, and xenstored the store, for comparison"},
-		&cli.DurationFlag{Name: "timeout", Value: 15 * time.Minute, Usage: "give up after this `TIME`"},
+		&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "give up when a step takes longer than this `TIME`"},
 	},
 	Action: func(c *cli.Context) error {
 		if c.NArg() > 0 {
@@ -30,9 +31,15 @@ standard error, what was verified on standard output.`,
 		}
 		ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		ctx, cancel := context.WithTimeout(ctx, c.Duration("timeout"))
-		defer cancel()
-		if err := host.Run(ctx, host.Options{Images: c.String("images"), Programs: c.String("programs"), Words: os.Stderr, Linux: c.Bool("linux")}, os.Stdout); err != nil {
+		o := host.Options{
+			Images: c.String("images"), Programs: c.String("programs"), Words: os.Stderr, Linux: c.Bool("linux"), HTTP: c.String("http"),
+			Patience: c.Duration("timeout"),
+		}
+		run := host.Run
+		if c.Bool("sim") {
+			run = host.Simulate
+		}
+		if err := run(ctx, o, os.Stdout); err != nil {
 			return endOf(ctx, err)
 		}
 		return nil

@@ -34,14 +34,15 @@ func main() {
 		Usage:                "make a Xen unikernel of a static Go program, look into one, run one",
 		EnableBashCompletion: true,
 		HideVersion:          true,
-		Commands:             []*cli.Command{buildCommand, inspectCommand, configCommand, runCommand, benchCommand, hostCommand},
+		Commands:             []*cli.Command{buildCommand, inspectCommand, configCommand, runCommand, benchCommand, hostCommand, metricsCommand, agentCommand},
 		Description: `Examples:
    stubdom build ./cmd/hello -o hello.elf
    stubdom build --binary prog --file zoneinfo.zip:/usr/lib/go/lib/time/zoneinfo.zip -o prog.elf
    stubdom config hello.elf --memory 16 > hello.cfg && xl create -c hello.cfg
    stubdom run hello.elf -- -n 3
    stubdom bench --runs 5 hello.elf
-   stubdom host
+   stubdom host --sim --http 127.0.0.1:8080
+   stubdom metrics --listen 127.0.0.1:9101
 
 Exit codes: 0 done, 2 wrong usage, 3 the program cannot become a unikernel, 4 building, writing or running failed;
 with run, the guest's own end: 0 powered off or asked for a reboot, 7 crashed or non-zero exit status, 130 ended

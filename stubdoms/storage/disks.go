@@ -13,6 +13,7 @@ import (
 	"morgana/lvm"
 	"morgana/xen/blkfront"
 	"morgana/xen/devxen"
+	"morgana/xen/wire/blkif"
 	"morgana/xenstore"
 )
 
@@ -52,12 +53,12 @@ func openDisks(ctx context.Context, store *xenstore.Client, dom *devxen.Domain, 
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				errs = append(errs, fmt.Errorf("disk %s: %w", diskName(uint32(number)), err))
+				errs = append(errs, fmt.Errorf("disk %s: %w", blkif.DiskName(uint32(number)), err))
 				return
 			}
 			d.opened = append(d.opened, disk)
-			d.list = append(d.list, lvm.Disk{Name: "/dev/" + diskName(uint32(number)), Device: disk})
-			log.Info("disk", "name", diskName(uint32(number)), "bytes", disk.Size(), "sector", disk.SectorSize(), "read-only", disk.ReadOnly())
+			d.list = append(d.list, lvm.Disk{Name: "/dev/" + blkif.DiskName(uint32(number)), Device: disk})
+			log.Info("disk", "name", blkif.DiskName(uint32(number)), "bytes", disk.Size(), "sector", disk.SectorSize(), "read-only", disk.ReadOnly())
 		})
 	}
 	wg.Wait()
@@ -78,28 +79,4 @@ func (d *disks) close() {
 	for _, x := range d.opened {
 		_ = x.Close() // everything was flushed, or nothing can be done about it
 	}
-}
-
-// diskName is the name that Linux gives a disk by its number: 51712 is xvda (docs/man/xen-vbd-interface.7).
-func diskName(number uint32) string {
-	const (
-		xvd      = 202 << 8
-		extended = 1 << 28
-	)
-	disk, part := (number-xvd)>>4, number&15
-	switch {
-	case number&extended != 0:
-		disk, part = (number&^extended)>>8, number&255
-	case number>>8 != 202:
-		return "vbd" + strconv.FormatUint(uint64(number), 10)
-	}
-	letters := ""
-	for n := int(disk); n >= 0; n = n/26 - 1 {
-		letters = string(rune('a'+n%26)) + letters
-	}
-	name := "xvd" + letters
-	if part > 0 {
-		name += strconv.FormatUint(uint64(part), 10)
-	}
-	return name
 }

@@ -100,7 +100,7 @@ func serve(ctx context.Context, log *slog.Logger, redo bool) error {
 	commands := make(chan struct{})
 	go func() {
 		defer close(commands)
-		cancel(remote.Serve(ctx, store, dom.ID(), volumes.Run))
+		cancel(remote.Serve(ctx, store, dom.ID(), serving.Commands(volumes, server)))
 	}()
 	cancel(server.Serve(ctx))
 	<-commands

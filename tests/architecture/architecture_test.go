@@ -64,9 +64,9 @@ func ring(p string) int {
 	case under(p, "xen/ring", "xen/wire", "blkback/attack", "xen/xenbus/handshake", "unikernel/internal/abi", "nbd/wire"),
 		under(p, "lvm/text", "lvm/ondisk", "lvm/metadata", "lvm/redo", "lvm/report", "lvm/table"),
 		under(p, "lvm/image/spec", "lvm/image/ext4", "lvm/image/fat", "block/gpt"), p == "lvm/image/tree",
-		under(p, "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen", p == "block":
+		under(p, "xenstore/store", "xenstore/server", "xenstore/migration"), p == "xen", p == "block", p == "metrics":
 		return 0
-	case under(p, "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "xenconsoled/daemon", "block/file", "lvm/image/tree/disk"):
+	case under(p, "metrics/exporter", "xen/devxen", "xen/sim", "unikernel", "xenstore/daemon", "xenconsoled/daemon", "block/file", "lvm/image/tree/disk"):
 		return 2
 	}
 	return 1

@@ -6,6 +6,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"morgana/tests/ratios"
 	"morgana/unikernel/measure"
 )
 
@@ -92,6 +93,18 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t  %s\n", number(x.Ours), peer, x.Unit, ratio, goal, missed, x.Name)
 	}
 	return t.Flush()
+}
+
+// Ratios are the rows that have a peer, for the table of all parts.
+func (r *Report) Ratios() (rows []ratios.Row) {
+	for _, x := range r.Machine {
+		if x.Peer > 0 {
+			rows = append(rows, ratios.Row{
+				Part: "a unikernel", Peer: "a Linux guest", What: x.Name, Unit: x.Unit, Ours: x.Ours, Other: x.Peer, Less: x.Unit != "MiB/s" && x.Unit != "/s",
+			})
+		}
+	}
+	return rows
 }
 
 // WriteJSON writes the report for programs.

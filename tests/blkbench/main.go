@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"morgana/tests/ratios"
 	"morgana/tests/testbed"
 )
 
@@ -139,7 +140,7 @@ func (b *bench) run(ctx context.Context, names []string) error {
 	if err != nil {
 		return errors.Join(failed, err)
 	}
-	return errors.Join(failed, t.print(os.Stdout))
+	return errors.Join(failed, t.print(os.Stdout), ratios.Keep("blk", t.ratios()))
 }
 
 // measure runs every load on every road, turn by turn.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"morgana/tests/ratios"
 )
 
 // table is the results, by load and road.
@@ -31,6 +33,22 @@ func median(rs []result) result {
 }
 
 func (r result) perRequest() time.Duration { return time.Duration(float64(r.cpu) / r.requests) }
+
+// ratios are our roads beside Linux's, for the table of all parts.
+func (t *table) ratios() (rows []ratios.Row) {
+	for j, r := range t.roads {
+		if j == 0 || t.roads[0].name != "linux" {
+			continue
+		}
+		for i, l := range t.loads {
+			ours, linux := median(t.cells[[2]int{i, j}]), median(t.cells[[2]int{i, 0}])
+			rows = append(rows, ratios.Row{
+				Part: map[string]string{"process": "blkback", "domain": "the storage domain"}[r.name], Peer: "Linux's backend", What: l.name, Unit: "/s", Ours: ours.rate, Other: linux.rate,
+			})
+		}
+	}
+	return rows
+}
 
 // print writes a line for each load: each road's rate and CPU time for a request, and both as ratios to the first's.
 func (t *table) print(w io.Writer) error {

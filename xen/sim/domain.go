@@ -56,6 +56,24 @@ func (d *Domain) Store() *xenstore.Client {
 	return c
 }
 
+// Usage is what a domain has of the hypervisor's.
+type Usage struct {
+	Shared int // pages that it shares, or that are parked
+	Mapped int // pages of others that it maps
+	Ports  int // event channels
+}
+
+// Usage is what the domain has now.
+func (d *Domain) Usage() Usage {
+	d.host.mu.Lock()
+	defer d.host.mu.Unlock()
+	u := Usage{Shared: d.pages, Ports: len(d.ports)}
+	for m := range d.maps {
+		u.Mapped += len(m.refs)
+	}
+	return u
+}
+
 // KillAfter destroys the domain when it begins its nth operation from now on (Share, Map, Copy, Listen, Connect,
 // Notify, Close of any): 0 is the next one.
 func (d *Domain) KillAfter(n int) {

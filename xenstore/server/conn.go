@@ -31,7 +31,14 @@ type Conn struct {
 	touched bool // is in the journal's list
 	remote  xen.Port
 	taken   uint32 // see Consumed
+	stats   ConnStats
 }
+
+// ConnStats counts what happened on a connection since the program began.
+type ConnStats struct{ Requests, Errors, Events, Dropped uint64 }
+
+// Stats are the connection's counters.
+func (c *Conn) Stats() ConnStats { return c.stats }
 
 type openTx struct {
 	*store.Tx

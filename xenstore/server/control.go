@@ -64,10 +64,13 @@ func (c *Core) control(conn *Conn, h xs.Header, b []byte) answer {
 	case "quota-soft":
 		return c.quota(args, soft)
 	case "stats":
-		if len(args) > 0 {
-			return fails(xs.EINVAL)
+		switch len(args) {
+		case 0:
+			return answer{payload: c.statsText() + "\x00"}
+		case 1:
+			return c.statsOf(args[0])
 		}
-		return answer{payload: c.statsText() + "\x00"}
+		return fails(xs.EINVAL)
 	case "log", "logfile", "live-update", "memreport", "print":
 	default:
 		if !controlCrash || cmd != "crash" {
@@ -130,6 +133,36 @@ func (c *Core) quota(args []string, of []quota) answer {
 		} {
 			fmt.Fprintf(&b, "%-16s: %8d\n", v.name, v.n)
 		}
+	}
+	return answer{payload: b.String() + "\x00"}
+}
+
+// statsOf is what "stats" answers for a domain: its connection's counters, and what it has.
+func (c *Core) statsOf(number string) answer {
+	id, valid := domID(number)
+	if !valid {
+		return fails(xs.EINVAL)
+	}
+	d := c.introduced(id)
+	if d == nil {
+		return fails(xs.ENOENT)
+	}
+	u, s := c.store.Usage(id), d.conn.stats
+	var b strings.Builder
+	for _, v := range []struct {
+		name string
+		n    uint64
+	}{
+		{"requests", s.Requests},
+		{"errors", s.Errors},
+		{"events", s.Events},
+		{"events-dropped", s.Dropped},
+		{"nodes", uint64(u.Nodes)},
+		{"watches", uint64(d.watches)},
+		{"transactions", uint64(len(d.conn.txs))},
+		{"memory", uint64(u.Bytes + d.memory)},
+	} {
+		fmt.Fprintf(&b, "%s %d\n", v.name, v.n)
 	}
 	return answer{payload: b.String() + "\x00"}
 }

@@ -65,6 +65,7 @@ func (c *Core) Tick() int64 {
 			}
 			at, dropped := conn.out.expire(conn, c.now)
 			c.stats.Dropped += uint64(dropped)
+			conn.stats.Dropped += uint64(dropped)
 			c.dueAt(at)
 			if d.credit < 0 {
 				if in := c.credit.wake(c, d); in > 0 {

@@ -19,5 +19,5 @@
 //   - A guest out of memory gets ENOMEM; xenstored may answer EIO.
 //   - The ring's features say RECONNECTION and ERROR, and a guest that sets the connection field gets its fresh start;
 //     xenstored 4.17 says 0 and does it in INTRODUCE alone.
-//   - CONTROL has "stats", which "help" does not list: programs compare what it says.
+//   - CONTROL has "stats", and "stats N" for a domain, which "help" does not list: programs compare what it says.
 package server

@@ -58,6 +58,7 @@ var traits = [...]uint8{
 // handle carries out a request and queues its reply.
 func (c *Core) handle(conn *Conn, h xs.Header, b []byte) {
 	c.stats.Requests++
+	conn.stats.Requests++
 	if c.tracer != nil {
 		c.tracer.Message(conn, false, h.Op, b)
 	}
@@ -82,6 +83,7 @@ func (c *Core) reply(conn *Conn, h xs.Header, a answer, why *cause) {
 	}
 	if a.errno != 0 {
 		c.stats.Errors++
+		conn.stats.Errors++
 		name := a.errno.Name()
 		if name == "" {
 			name = xs.EINVAL.Name()

@@ -226,8 +226,10 @@ func (c *Core) fireSpecial(path string) {
 func (c *Core) event(w *watch, path string, why *cause) {
 	if w.conn.out.event(w.conn, path[w.strip:], w.token, c.now, c.cfg.EventTimeout, why) {
 		c.stats.Events++
+		w.conn.stats.Events++
 	} else {
 		c.stats.Dropped++
+		w.conn.stats.Dropped++
 	}
 }
 

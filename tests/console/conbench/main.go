@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"morgana/tests/ratios"
 	"morgana/tests/xenstore/peers"
 	"morgana/xen"
 	"morgana/xenconsoled/attach"
@@ -79,7 +80,7 @@ func run(turns int) error {
 		}
 	}
 	print(all)
-	return nil
+	return keep(all)
 }
 
 func print(all []*subject) {
@@ -93,6 +94,27 @@ func print(all []*subject) {
 		fmt.Printf("%-28s %12.0f %8.1f %12d %8.2f %14d %14s\n", s.name, s.rate/1e3, s.rate/base.rate, s.cpu.Microseconds(),
 			float64(s.cpu)/float64(base.cpu), s.attach.Microseconds(), connect)
 	}
+}
+
+// keep keeps what was measured for the table of all parts: ours with times beside Xen's with times.
+func keep(all []*subject) error {
+	var rows []ratios.Row
+	add := func(what, unit string, ours, xens float64, less bool) {
+		rows = append(rows, ratios.Row{Part: "xenconsoled", Peer: "xenconsoled (C)", What: what, Unit: unit, Ours: ours, Other: xens, Less: less})
+	}
+	by := make(map[string]*subject)
+	for _, s := range all {
+		by[s.name] = s
+	}
+	for ours, xens := range map[string]string{"ours, no rate": "Xen's", "ours, no rate, with times": "Xen's, with times"} {
+		o, x := by[ours], by[xens]
+		suffix := strings.TrimPrefix(xens, "Xen's")
+		add("a flooding guest"+suffix, "KB/s", o.rate/1e3, x.rate/1e3, false)
+		add("CPU for a MiB"+suffix, "µs", float64(o.cpu.Microseconds()), float64(x.cpu.Microseconds()), true)
+	}
+	add("a terminal answers who attaches", "µs", float64(by["ours"].attach.Microseconds()), float64(by["Xen's"].attach.Microseconds()), true)
+	slices.SortFunc(rows, func(a, b ratios.Row) int { return strings.Compare(a.What, b.What) })
+	return ratios.Keep("console", rows)
 }
 
 func least(to *time.Duration, v time.Duration) {

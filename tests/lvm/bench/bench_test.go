@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"morgana/tests/ratios"
 )
 
 var (
@@ -132,6 +134,20 @@ func report(t *testing.T, rows []row) {
 	}
 	t.Logf("medians, with lvm2 on the same disks\n%s", b.String())
 	keep(t, "lvm-commands.txt", b.String())
+	var kept []ratios.Row
+	for _, r := range rows {
+		row := ratios.Row{
+			Part: "mlvm", Peer: "lvm2", What: fmt.Sprintf("%s, %d volumes", r.verb, r.lvs), Unit: "ms", Ours: ms(r.plain), Other: ms(r.lvm2), Less: true,
+		}
+		kept = append(kept, row)
+		if r.verb != "lvs" {
+			row.What, row.Ours = row.What+", redo log", ms(r.log)
+			kept = append(kept, row)
+		}
+	}
+	if err := ratios.Keep("lvm", kept); err != nil {
+		t.Error(err)
+	}
 	for _, r := range rows {
 		goal := func(ok bool, format string, a ...any) {
 			if !ok {

@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"morgana/tests/ratios"
 	"morgana/tests/xenstore/peers"
 )
 
@@ -102,6 +103,9 @@ func run(slice time.Duration, turns int, nodes, watches, only, ops, ours string)
 				return err
 			}
 		}
+	}
+	if err := ratios.Keep("xenstore", b.rows); err != nil {
+		return err
 	}
 	if m := b.goals.missed; len(m) > 0 {
 		return fmt.Errorf("%w:\n  %s", errMissed, strings.Join(m, "\n  "))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"morgana/tests/ratios"
 	"morgana/tests/xenstore/peers"
 )
 
@@ -22,6 +23,8 @@ type bench struct {
 	turns   int
 	ops     string // "" for all
 	goals   *goals
+	what    string // what the table under way is of
+	rows    []ratios.Row
 	daemons []*peers.Daemon
 	clients [][]*client
 }
@@ -154,6 +157,7 @@ func (b *bench) memory(nodes int) error {
 	if i := b.xenstored(); i > 0 {
 		fmt.Printf("%14.2f", rss[0]/rss[i])
 		b.goals.memory(nodes, rss[0], rss[i])
+		b.keep("memory", "MB", rss[0], rss[i], true)
 	}
 	fmt.Println()
 	return nil
@@ -216,6 +220,7 @@ func (b *bench) xenstored() int {
 }
 
 func (b *bench) head(what string) {
+	b.what = what
 	fmt.Printf("\n%-28s", what)
 	for _, n := range b.names {
 		fmt.Printf("%44s", n)
@@ -239,11 +244,19 @@ func (b *bench) row(name string, f []figures, clients int) {
 	if i := b.xenstored(); i > 0 {
 		rate, cpu := f[0].rate/f[i].rate, float64(f[i].cpu)/float64(f[0].cpu)
 		fmt.Printf("%8.2f %5.2f", rate, cpu)
+		b.keep(name, "/s", f[0].rate, f[i].rate, false)
 		if clients > 0 {
 			b.goals.ratio(name, clients, rate, cpu, f[0].load)
 		}
 	}
 	fmt.Println()
+}
+
+// keep keeps a row for the table of all parts.
+func (b *bench) keep(name, unit string, ours, c float64, less bool) {
+	b.rows = append(b.rows, ratios.Row{
+		Part: "xenstored", Peer: "xenstored (C)", What: b.what + ": " + name, Unit: unit, Ours: ours, Other: c, Less: less,
+	})
 }
 
 func plural(n int) string {

@@ -100,6 +100,14 @@ func serve(o *options, open Open, detached bool) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	closeMetrics, err := o.tellMetrics(ctx)
+	if err != nil {
+		d.Close()
+		return err
+	}
+	defer closeMetrics()
 	if detached {
 		if err := writePid(o.pidFile); err != nil {
 			d.Close()
@@ -114,8 +122,6 @@ func serve(o *options, open Open, detached bool) error {
 			return err
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, unix.SIGHUP)
 	go func() {

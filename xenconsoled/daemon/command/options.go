@@ -34,6 +34,7 @@ Beyond Xen's:
       --rate BYTES                  what a guest may write in a second (16M); 0: no bound
       --run-dir DIR                 what outlives the process (/run/xenconsoled)
       --socket FILE                 where xconsole connects (RUN-DIR/socket); "off" for nowhere
+      --metrics ADDRESS             tell Prometheus of the consoles there (127.0.0.1:9104)
       --domain NAME                 have the domain of that name or number serve the consoles of guests to come, as their
                                     agent in dom0: terminals, xconsole and copies of the logs are here all the same
 
@@ -49,6 +50,7 @@ Example: xenconsoled --log=all --timestamp=all --rotate-size=10M
 type options struct {
 	config        daemon.Config
 	pidFile       string
+	metrics       string
 	interactive   bool
 	verbose       bool
 	help, version bool
@@ -77,6 +79,7 @@ var flags = []struct {
 	{0, "rate", true},
 	{0, "run-dir", true},
 	{0, "socket", true},
+	{0, "metrics", true},
 	{0, "domain", true},
 }
 
@@ -226,6 +229,8 @@ func (o *options) set(name, value string) error {
 		c.RunDir = value
 	case "socket":
 		c.Socket = value
+	case "metrics":
+		o.metrics = value
 	case "domain":
 		if value == "" || value == "0" {
 			return errors.New("the name or number of a console domain is wanted")

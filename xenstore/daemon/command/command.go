@@ -51,6 +51,7 @@ The xenstore daemon: a drop-in for Xen's xenstored 4.17, whose options it takes.
 Beyond xenstored:
       --journal DIR           where state outlives the process (RUNDIR/journal); "off" for none
       --history DIR           keep every commit as a Git repository there
+      --metrics ADDRESS       tell Prometheus of the counters there (127.0.0.1:9102)
 
 XENSTORED_PATH is the socket (RUNDIR/socket), XENSTORED_RUNDIR the directory of what is kept while the host runs
 (/run/xenstored).
@@ -63,6 +64,7 @@ type options struct {
 	config            daemon.Config
 	pidFile, trace    string
 	history           string
+	metrics           string
 	foreground, print bool
 	help              bool
 	noDomains         bool
@@ -101,6 +103,7 @@ var flags = []struct {
 	{'U', "live-update", 0},
 	{'j', "journal", 1},
 	{'h', "history", 1},
+	{'x', "metrics", 1},
 }
 
 // parse reads a command line as getopt_long does: -N, -E 5, -E5, -NV, --entry-nb 5, --entry-nb=5, --entry.
@@ -148,7 +151,7 @@ func parse(args []string, o *options) error {
 						at = i
 					}
 				}
-				if at < 0 || letter == 'j' || letter == 'h' {
+				if at < 0 || letter == 'j' || letter == 'h' || letter == 'x' {
 					return fmt.Errorf("no option -%c", letter)
 				}
 				value := ""
@@ -239,6 +242,8 @@ func (o *options) set(letter byte, value string) error {
 		o.config.Journal = value
 	case 'h':
 		o.history = value
+	case 'x':
+		o.metrics = value
 	}
 	return nil
 }
@@ -338,6 +343,13 @@ func serve(o *options, open Open, child bool) error {
 		return err
 	}
 	defer d.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	closeMetrics, err := o.tellMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeMetrics()
 	if o.print {
 		fmt.Println(os.Getpid())
 	}
@@ -355,8 +367,6 @@ func serve(o *options, open Open, child bool) error {
 			return err
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, unix.SIGHUP)
 	defer signal.Stop(hup)

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"time"
@@ -40,7 +39,7 @@ echo "GUEST root $(findmnt -no SOURCE /)"
 echo "GUEST programs $(sum /usr/sbin)"
 dd if=/dev/urandom of=/srv/data bs=64k count=256 conv=fsync 2>/dev/null
 sync
-echo "GUEST data $(sha256sum </srv/data | cut -d' ' -f1)"`)
+echo "GUEST data $(sha256sum </srv/data | cut -d' ' -f1)"`+j.onwards())
 	if err != nil {
 		return err
 	}
@@ -67,15 +66,11 @@ func (j *job) manage(ctx context.Context) error {
 		j.screen.say("lvcreate -n %s", made)
 		return err
 	}
-	program, err := os.ReadFile(filepath.Join(j.Programs, "mlvm"))
-	if err != nil {
-		return fmt.Errorf("%w; make build makes it", err)
-	}
-	if err := os.WriteFile(filepath.Join(j.h.Share, "mlvm"), program, 0o755); err != nil {
+	if _, err := j.mlvm(); err != nil {
 		return err
 	}
 	begun := time.Now()
-	_, err = j.h.Output(ctx, j.h.Path("mlvm"), "--domain", j.storage.Name, "lvcreate", "-L", "100M", "-n", made, group)
+	_, err := j.Manage(ctx, "lvcreate", "-L", "100M", "-n", made, group)
 	j.screen.say("mlvm --domain %s lvcreate -n %s took %.1f s", j.storage.Name, made, time.Since(begun).Seconds())
 	return err
 }
@@ -88,8 +83,22 @@ func (j *job) name(d *testbed.Domain) string {
 	return d.Name
 }
 
-// endGuest follows the guest to its end.
-func (j *job) endGuest(ctx context.Context) error {
+// crashStore lets the program of the xenstore domain die under the guest.
+func (j *job) crashStore(ctx context.Context) error {
+	if !j.crashes {
+		j.screen.say("not tried: its image is not the one for tests")
+		return nil
+	}
+	begun := time.Now()
+	if err := j.CrashStore(ctx); err != nil {
+		return err
+	}
+	j.screen.say("it answers after %.1f s", time.Since(begun).Seconds())
+	return nil
+}
+
+// followGuest follows the guest until its work is done.
+func (j *job) followGuest(ctx context.Context) error {
 	for _, w := range []struct{ what, pattern string }{
 		{"it has read its programs", `GUEST programs (\S+)`},
 		{"it has written 16 MiB and synced", `GUEST data (\S+)`},
@@ -103,6 +112,14 @@ func (j *job) endGuest(ctx context.Context) error {
 			return fmt.Errorf("the guest read programs with checksum %s, dom0 wrote %s", m[1], j.sums)
 		}
 		j.screen.say("%s", w.what)
+	}
+	return nil
+}
+
+// endGuest ends the guest's work, and waits for its end.
+func (j *job) endGuest(ctx context.Context) error {
+	if j.stays() {
+		j.guest.Console.Type("\n")
 	}
 	reason, err := j.guest.Wait(ctx)
 	if err != nil {
@@ -123,4 +140,21 @@ func (j *job) endStorage(ctx context.Context) error {
 		return nil
 	}
 	return j.storage.Shutdown(ctx)
+}
+
+// onwards is what the guest does while somebody looks on: it reads and writes until a line is typed at its console.
+func (j *job) onwards() string {
+	if !j.stays() {
+		return ""
+	}
+	return `
+echo "GUEST goes on until Enter"
+n=0
+until read -t 1 line; do
+	n=$((n+1))
+	dd if=/dev/urandom of=/srv/scratch bs=64k count=$((8 + n % 8 * 8)) conv=fsync 2>/dev/null
+	dd if=/dev/xvda of=/dev/null bs=64k count=$((16 + n % 5 * 32)) skip=$((n * 64 % 4096)) iflag=direct 2>/dev/null
+	echo "round $n"
+done
+sync`
 }

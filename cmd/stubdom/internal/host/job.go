@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,10 +16,12 @@ import (
 
 // Options of the job.
 type Options struct {
-	Images   string    // directory of the images that make stubdoms makes
-	Programs string    // directory of the programs that make build makes
-	Words    io.Writer // how it goes
-	Linux    bool      // dom0's own Linux serves the volume, and C xenstored the store, for comparison
+	Images   string        // directory of the images that make stubdoms makes
+	Programs string        // directory of the programs that make build makes
+	Words    io.Writer     // how it goes
+	Linux    bool          // dom0's own Linux serves the volume, and C xenstored the store, for comparison
+	HTTP     string        // address of a page that shows the host; "" for none
+	Patience time.Duration // how long a step may take, but the one that waits for a person; 0 for ever
 }
 
 // Names of what the job makes.
@@ -31,26 +34,24 @@ const (
 	diskMiB    = 1024 // the disk that the storage domain gets
 )
 
-// A job is one run. What a step learns, the later ones use.
+// A job is one run on a real host. What a step learns, the later ones use.
 type job struct {
-	Options
-	screen *screen
-	begun  time.Time
+	*show
 
-	h       *testbed.Host
-	disk    string   // its device in dom0
-	undo    []func() // in reverse, at the end
-	storage *testbed.Domain
-	guest   *testbed.Domain
-	sums    string // SHA-256 of the programs in the volume, all together, as dom0 wrote them
-	data    string // SHA-256 of what the guest wrote, as it says
-	verdict []string
-	unwatch func() // ends the table
+	h        *testbed.Host
+	disk     string   // its device in dom0
+	undo     []func() // in reverse, at the end
+	storage  *testbed.Domain
+	guest    *testbed.Domain
+	consoles *testbed.Domain // the console domain, if it was started
+	crashes  bool            // the program of the xenstore domain can be crashed
+	sums     string          // SHA-256 of the programs in the volume, all together, as dom0 wrote them
+	data     string          // SHA-256 of what the guest wrote, as it says
 }
 
 // Run does the whole job and prints what was verified on out.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {
-	j := &job{Options: o, screen: newScreen(o.Words), begun: time.Now()}
+	j := &job{show: newShow(o)}
 	defer func() {
 		for i := len(j.undo) - 1; i >= 0; i-- {
 			j.undo[i]()
@@ -59,46 +60,31 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 			err = errors.Join(err, j.h.Close())
 		}
 	}()
-	steps := []struct {
-		name string
-		do   func(context.Context) error
-	}{
-		{"a Xen host", j.bringHost},
-		{"dom0's lvm2 prepares the disk", j.prepareDisk},
-		{"the storage domain opens it", j.startStorage},
-		{"a stock Linux guest boots from its volume", j.startGuest},
-		{"its volumes are managed meanwhile", j.manage},
-		{"the guest works, syncs, powers off", j.endGuest},
-		{"the storage domain gives the disk back", j.endStorage},
-		{"dom0's lvm2 and e2fsck look at it", j.verify},
+	steps := []step{
+		{name: "a Xen host", do: j.bringHost},
+		{name: "dom0's lvm2 prepares the disk", do: j.prepareDisk},
+		{name: "the storage domain opens it", do: j.startStorage},
+		{name: "a stock Linux guest boots from its volume", do: j.startGuest},
+		{name: "its volumes are managed meanwhile", do: j.manage},
 	}
-	for _, s := range steps {
-		j.screen.begin(s.name)
-		err = s.do(ctx)
-		j.screen.end(err)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", s.name, err)
-			break
-		}
+	if !j.Linux {
+		steps = append(steps, step{name: "the xenstore domain's program dies, and the next one goes on", do: j.crashStore})
 	}
-	if j.unwatch != nil {
-		j.unwatch()
+	steps = append(steps, step{name: "the guest works, and syncs", do: j.followGuest})
+	if j.stays() {
+		steps = append(steps, step{name: "the host works until quit", open: true, do: func(ctx context.Context) error { return j.converse(ctx, j) }})
 	}
-	j.screen.close()
+	steps = append(steps, []step{
+		{name: "the guest powers off", do: j.endGuest},
+		{name: "the storage domain gives the disk back", do: j.endStorage},
+		{name: "dom0's lvm2 and e2fsck look at it", do: j.verify},
+	}...)
+	err = j.play(ctx, steps)
+	j.close()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "Verified")
-	for _, l := range j.verdict {
-		fmt.Fprintln(out, "  "+l)
-	}
-	fmt.Fprintf(out, "In all %.0f s.\n", time.Since(j.begun).Seconds())
-	return nil
-}
-
-// verified adds a line to the end's summary.
-func (j *job) verified(format string, args ...any) {
-	j.verdict = append(j.verdict, fmt.Sprintf(format, args...))
+	return j.summary(out)
 }
 
 // bringHost finds this machine's Xen or boots a host in QEMU.
@@ -132,16 +118,18 @@ func (j *job) bringHost(ctx context.Context) error {
 	if j.h, err = testbed.Start(ctx, o); err != nil {
 		return err
 	}
-	j.unwatch = j.watch(ctx)
 	if !own {
 		by := "a domain of ours"
 		if j.Linux {
 			by = "C xenstored"
 		}
 		j.screen.say("booted in QEMU in %.1f s, %s serves xenstore", j.h.BootTime.Seconds(), by)
-		return nil
+		return j.lookOn(ctx)
 	}
 	j.screen.say("this machine's own")
+	if err := j.lookOn(ctx); err != nil {
+		return err
+	}
 	file := filepath.Join(j.h.Share, "disk.img")
 	if err := sparse(file); err != nil {
 		return err
@@ -154,11 +142,21 @@ func (j *job) bringHost(ctx context.Context) error {
 
 // xenstoreDomain puts into the share what starts the domain that serves xenstore, and returns its name in dom0.
 func (j *job) xenstoreDomain(share string) (string, error) {
-	for _, name := range []string{"xenstore.elf", "start-xenstore-domain"} {
-		b, err := os.ReadFile(filepath.Join(j.Images, name))
-		if err != nil {
-			return "", fmt.Errorf("%w; make stubdoms makes it", err)
-		}
+	// The image that make run builds beside the other one knows the command crash.
+	j.crashes = true
+	image, err := os.ReadFile(filepath.Join(j.Images, "crashtest", "xenstore.elf"))
+	if errors.Is(err, fs.ErrNotExist) {
+		j.crashes = false
+		image, err = os.ReadFile(filepath.Join(j.Images, "xenstore.elf"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w; make stubdoms makes it", err)
+	}
+	start, err := os.ReadFile(filepath.Join(j.Images, "start-xenstore-domain"))
+	if err != nil {
+		return "", fmt.Errorf("%w; make stubdoms makes it", err)
+	}
+	for name, b := range map[string][]byte{"xenstore.elf": image, "start-xenstore-domain": start} {
 		if err := os.WriteFile(filepath.Join(share, name), b, 0o755); err != nil {
 			return "", err
 		}
@@ -181,27 +179,4 @@ type progress job
 func (p *progress) Write(b []byte) (int, error) {
 	p.screen.say("%s", strings.TrimPrefix(strings.TrimSpace(string(b)), "testbed: "))
 	return len(b), nil
-}
-
-// watch keeps the table of the host's domains up to date until stop is called.
-func (j *job) watch(ctx context.Context) (stop func()) {
-	if !j.screen.live {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(2 * time.Second):
-			}
-			if t, err := j.h.Output(ctx, "xl", "list"); err == nil {
-				j.screen.show(t)
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
 }

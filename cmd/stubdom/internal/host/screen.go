@@ -23,11 +23,17 @@ type screen struct {
 	since time.Time
 	words string // what is known of the step under way
 	table string
-	drawn int // lines that the next drawing replaces
+	notes string // what a command said
+	typed string // the line at the bottom, with what is typed; "" for none
+	quiet bool   // somebody else has the terminal
+	drawn int    // lines that the next drawing replaces
 
 	stop    chan struct{}
 	stopped chan struct{}
 }
+
+// notesMax is how many lines of what a command said are shown.
+const notesMax = 12
 
 const (
 	green = "\x1b[32m"
@@ -91,8 +97,47 @@ func (s *screen) show(table string) {
 	s.table = strings.TrimRight(table, "\n")
 }
 
-// end finishes the step under way.
-func (s *screen) end(err error) {
+// note replaces what is below the table.
+func (s *screen) note(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.live {
+		if text != "" {
+			fmt.Fprintln(s.w, text)
+		}
+		return
+	}
+	s.notes = text
+	s.drawLocked()
+}
+
+// prompt replaces the line at the bottom.
+func (s *screen) prompt(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.typed = line
+	s.drawLocked()
+}
+
+// pause leaves the terminal to somebody else until resume.
+func (s *screen) pause(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.eraseLocked()
+	s.quiet = true
+	fmt.Fprintln(s.w, line)
+}
+
+func (s *screen) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quiet = false
+	fmt.Fprintln(s.w)
+	s.drawLocked()
+}
+
+// end finishes the step under way, and returns the line that tells of it.
+func (s *screen) end(err error) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mark, colour := "ok  ", green
@@ -100,9 +145,11 @@ func (s *screen) end(err error) {
 		mark, colour = "FAIL", red
 	}
 	s.eraseLocked()
-	fmt.Fprintf(s.w, "%s%s %s\n", s.paint(colour, mark), s.elapsed(s.now().Sub(s.since)), s.lineLocked())
-	s.step = ""
+	line := s.lineLocked()
+	fmt.Fprintf(s.w, "%s%s %s\n", s.paint(colour, mark), s.elapsed(s.now().Sub(s.since)), line)
+	s.step, s.notes, s.typed = "", "", ""
 	s.drawLocked()
+	return line
 }
 
 // close ends the drawing and leaves the steps.
@@ -138,7 +185,7 @@ func (s *screen) eraseLocked() {
 }
 
 func (s *screen) drawLocked() {
-	if !s.live || s.step == "" {
+	if !s.live || s.quiet || s.step == "" {
 		return
 	}
 	width := 120
@@ -149,6 +196,14 @@ func (s *screen) drawLocked() {
 	if s.table != "" {
 		lines = append(lines, "")
 		lines = append(lines, strings.Split(s.table, "\n")...)
+	}
+	if s.notes != "" {
+		lines = append(lines, "")
+		notes := strings.Split(s.notes, "\n")
+		lines = append(lines, notes[max(0, len(notes)-notesMax):]...)
+	}
+	if s.typed != "" {
+		lines = append(lines, "", s.typed)
 	}
 	s.eraseLocked()
 	for _, l := range lines {
