@@ -64,9 +64,14 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		{name: "a Xen host", do: j.bringHost},
 		{name: "dom0's lvm2 prepares the disk", do: j.prepareDisk},
 		{name: "the storage domain opens it", do: j.startStorage},
+	}
+	if !j.Linux {
+		steps = append(steps, step{name: "the console domain takes the consoles of guests to come", do: j.startConsoles})
+	}
+	steps = append(steps, []step{
 		{name: "a stock Linux guest boots from its volume", do: j.startGuest},
 		{name: "its volumes are managed meanwhile", do: j.manage},
-	}
+	}...)
 	if !j.Linux {
 		steps = append(steps, step{name: "the xenstore domain's program dies, and the next one goes on", do: j.crashStore})
 	}
@@ -78,6 +83,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		{name: "the guest powers off", do: j.endGuest},
 		{name: "the storage domain gives the disk back", do: j.endStorage},
 		{name: "dom0's lvm2 and e2fsck look at it", do: j.verify},
+		{name: "the console domain ends", do: j.endConsoles},
 	}...)
 	err = j.play(ctx, steps)
 	j.close()

@@ -60,7 +60,7 @@ func (p *Page) URL() string { return "http://" + p.listener.Addr().String() + "/
 // Serve serves until ctx ends.
 func (p *Page) Serve(ctx context.Context) error {
 	s := &http.Server{
-		Handler: p.Handler(), ReadHeaderTimeout: answerTime, MaxHeaderBytes: 16 << 10,
+		Handler: p.Handler(), ReadHeaderTimeout: answerTime, WriteTimeout: 2 * answerTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })

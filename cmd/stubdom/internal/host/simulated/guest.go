@@ -224,13 +224,13 @@ func (g *Guest) terminal() error {
 	}
 	lines := bufio.NewScanner(readerFunc(func(b []byte) (int, error) {
 		n, err := front.Read(b)
-		if n > 0 {
-			_, _ = g.dom.Write(b[:n]) // what is typed is shown
-		}
 		for i := range b[:n] {
 			if b[i] == '\r' {
 				b[i] = '\n'
 			}
+		}
+		if n > 0 {
+			_, _ = g.dom.Write(b[:n]) // what is typed is shown
 		}
 		return n, err
 	}))

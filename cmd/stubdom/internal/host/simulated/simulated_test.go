@@ -74,9 +74,7 @@ func TestTheWholeHost(t *testing.T) {
 	looks(t, now)
 	var set metrics.Set
 	check(t, h.Collect(ctx, &set))
-	if f := set.Family("morgana_blkback_requests_total"); f == nil || f.Samples[0].Label("domain") == "" {
-		t.Error("no figures of disks")
-	}
+	collected(t, &set)
 	for _, g := range guests {
 		g.Rest()
 		check(t, g.Verify())
@@ -157,6 +155,34 @@ func looks(t *testing.T, s *model.Snapshot) {
 	}
 	if _, err := json.Marshal(s); err != nil {
 		t.Error(err)
+	}
+}
+
+// collected checks that Prometheus would take the metrics: every sample is there once, and all that is told is.
+func collected(t *testing.T, set *metrics.Set) {
+	t.Helper()
+	read, err := metrics.Parse(set.Append(nil))
+	check(t, err)
+	seen := make(map[string]bool)
+	for _, f := range read.Families {
+		if f.Help == "" || f.Kind == metrics.Untyped {
+			t.Errorf("%s has no help or type", f.Name)
+		}
+		for _, x := range f.Samples {
+			key := fmt.Sprint(f.Name, x.Suffix, x.Labels)
+			if seen[key] {
+				t.Errorf("%s is told twice", key)
+			}
+			seen[key] = true
+		}
+	}
+	for _, name := range []string{
+		"morgana_blkback_requests_total", "morgana_blkback_request_seconds", "morgana_xenstore_operations_total", "morgana_xenstore_nodes",
+		"morgana_xenstore_domain_requests_total", "morgana_console_lines_total", "morgana_domain_info", "morgana_volume_size_bytes", "morgana_host_complete",
+	} {
+		if read.Family(name) == nil {
+			t.Errorf("%s is not told", name)
+		}
 	}
 }
 

@@ -77,6 +77,7 @@ function domain() {
   rings(d);
   if (shown !== d.id) {
     shown = d.id;
+    pinned = true;
     $("console").textContent = "";
   }
   tail(d);
@@ -98,6 +99,11 @@ function rings(d) {
   });
 }
 
+// The console stays at its end until somebody scrolls up.
+let pinned = true;
+$("console").addEventListener("scroll", (e) => (pinned = e.target.scrollTop + e.target.clientHeight >= e.target.scrollHeight - 24));
+new ResizeObserver(([e]) => pinned && (e.target.scrollTop = e.target.scrollHeight)).observe($("console"));
+
 let tailing = false;
 async function tail(d) {
   if (tailing || document.hidden) return;
@@ -110,7 +116,7 @@ async function tail(d) {
   try {
     const t = await ask("console", { domain: d.id });
     if (shown === t.domain) {
-      const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 24;
+      const end = pinned;
       setText(box, (t.lines ?? []).join("\n"));
       if (end) box.scrollTop = box.scrollHeight;
     }

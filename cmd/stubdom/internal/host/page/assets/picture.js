@@ -87,7 +87,7 @@ export class Picture {
       const label = d.name || "domain " + d.id;
       if (name.lastChild.nodeValue !== label) name.lastChild.nodeValue = label;
       const narrow = p.w < 150;
-      setText(what, (narrow ? "" : d.role === "dom0" || d.role === "guest" ? d.role + " · " : "") + "id " + d.id + (narrow ? "" : " · " + size(d.memoryKiB * 1024) + (d.generation > 1 ? " · start " + d.generation : "")));
+      setText(what, (narrow ? "" : d.role === "dom0" || d.role === "guest" ? d.role + " · " : "") + "id " + d.id + (narrow ? "" : (d.memoryKiB ? " · " + size(d.memoryKiB * 1024) : "") + (d.generation > 1 ? " · start " + d.generation : "")));
       setText(now, this.now(d, narrow));
       b.setAttribute("aria-label", `${label}, ${d.role}, ${d.state}, ${now.textContent}`);
     }
