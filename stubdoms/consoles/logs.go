@@ -25,44 +25,60 @@ const connectTime = time.Minute
 // syncTime is how often the disk is made to keep what was written: what a power cut may take.
 const syncTime = time.Second
 
-// logs are where the domain keeps what guests said: a store on its disk, or nowhere.
+// logs are where the domain keeps what guests said: a store on its disk, or nowhere. Guests do not wait for the disk to
+// come: what they say meanwhile is in their streams.
 type logs struct {
 	where string // for people
+	none  bool   // there is no disk
+
+	ready chan struct{} // closed when the disk is there, or will not be
 	disk  *blkfront.Disk
 	store *logstore.Store
+	err   error // why there is no store
 	stop  func()
 }
 
-// openLogs opens the disk that the tool stack gave the domain, if it did.
+// openLogs begins to open the disk that the tool stack gave the domain, if it did.
 func openLogs(ctx context.Context, store *xenstore.Client, dom *devxen.Domain, format bool) (*logs, error) {
 	names, err := store.List(ctx, "device/vbd")
 	if err != nil && !errors.Is(err, xenstore.ErrNotExist) {
 		return nil, err
 	}
-	l := &logs{where: "memory alone: the domain has no disk", stop: func() {}}
+	l := &logs{where: "memory alone: the domain has no disk", none: true, ready: make(chan struct{}), stop: func() {}}
 	switch {
 	case len(names) == 0:
+		close(l.ready)
 		return l, nil
 	case len(names) > 1:
 		return nil, fmt.Errorf("this domain has %d disks; give it one", len(names))
 	}
-	within, cancel := context.WithTimeoutCause(ctx, connectTime, errors.New("its backend did not answer in time"))
-	defer cancel()
-	l.disk, err = blkfront.Open(within, blkfront.Config{Store: store, Domain: dom, Path: "device/vbd/" + names[0], Segments: 64})
-	if err != nil {
-		return nil, fmt.Errorf("the disk: %w", err)
-	}
-	if l.store, err = openStore(l.disk, format); err != nil {
-		return nil, errors.Join(err, l.disk.Close())
-	}
-	l.where = fmt.Sprintf("a disk of %d MiB", l.disk.Size()>>20)
+	l.where, l.none = "a disk", false
 	stop, done := make(chan struct{}), make(chan struct{})
+	l.stop = sync.OnceFunc(func() { close(stop); <-done })
 	go func() {
 		defer close(done)
+		began := time.Now()
+		l.err = l.open(ctx, store, dom, "device/vbd/"+names[0], format)
+		close(l.ready)
+		if l.err != nil {
+			say(fmt.Sprintf("the disk: %v; consoles are served, and what they say is in memory alone", l.err))
+			return
+		}
+		say(fmt.Sprintf("the disk, of %d MiB, is there after %v", l.disk.Size()>>20, time.Since(began).Round(time.Millisecond)))
 		l.sync(stop)
 	}()
-	l.stop = sync.OnceFunc(func() { close(stop); <-done })
 	return l, nil
+}
+
+func (l *logs) open(ctx context.Context, store *xenstore.Client, dom *devxen.Domain, path string, format bool) (err error) {
+	within, cancel := context.WithTimeoutCause(ctx, connectTime, errors.New("its backend did not answer in time"))
+	defer cancel()
+	l.disk, err = blkfront.Open(within, blkfront.Config{Store: store, Domain: dom, Path: path, Segments: 64})
+	if err != nil {
+		return err
+	}
+	l.store, err = openStore(l.disk, format)
+	return err
 }
 
 // openStore opens the store on a disk, and makes one of a disk that is empty.
@@ -107,23 +123,92 @@ func (l *logs) sync(stop <-chan struct{}) {
 	}
 }
 
-func (l *logs) history() logstore.History { return logstore.History{Store: l.store} }
+// log opens the log of a guest.
+func (l *logs) log(name, key string, _ *xenconsoled.Mark) (xenconsoled.Sink, error) {
+	return &source{logs: l, name: name, key: key}, nil
+}
 
-// open opens the log of a guest.
-func (l *logs) open(name, key string, m *xenconsoled.Mark) (xenconsoled.Sink, error) {
-	return l.store.Source(name, key, m, time.Now)
+// source is the log of a guest, on the disk when that is there.
+type source struct {
+	logs      *logs
+	name, key string
+	src       *logstore.Source // nil before the first write
+}
+
+func (s *source) begin(m *xenconsoled.Mark) error {
+	<-s.logs.ready
+	if s.logs.err != nil {
+		return s.logs.err
+	}
+	if s.src != nil {
+		return nil
+	}
+	var err error
+	s.src, err = s.logs.store.Source(s.name, s.key, m, time.Now)
+	return err
+}
+
+// Write implements xenconsoled.Sink.
+func (s *source) Write(m *xenconsoled.Mark, p []byte, last bool) (int, error) {
+	from := m.Position()
+	if err := s.begin(m); err != nil {
+		return 0, err
+	}
+	// The program may have died when it had written, and not noted it.
+	if has := m.Position() - from; has > uint64(len(p)) {
+		m.Set(from+uint64(len(p)), 0)
+		return len(p), nil
+	} else if has > 0 {
+		return int(has), nil
+	}
+	return s.src.Write(m, p, last)
+}
+
+// Lost implements xenconsoled.Sink.
+func (s *source) Lost(m *xenconsoled.Mark, n uint64) error {
+	from := m.Position()
+	if err := s.begin(m); err != nil {
+		return err
+	}
+	m.Set(from, 0) // the logger is not behind the disk here
+	return s.src.Lost(m, n)
+}
+
+// Close implements xenconsoled.Sink.
+func (s *source) Close() error { return nil }
+
+// Forget says that the guest is gone.
+func (s *source) Forget() {
+	if s.src != nil {
+		s.src.Forget()
+	}
+}
+
+// history reads the store when it is there.
+type history struct{ *logs }
+
+// Read implements attach.History.
+func (h history) Read(name, key string, from uint64, f func(from uint64, p []byte) error) (bool, error) {
+	<-h.ready
+	if h.err != nil {
+		return false, nil
+	}
+	return logstore.History{Store: h.store}.Read(name, key, from, f)
 }
 
 // retain has further segments of the log not name guests that went while nobody served.
-func (l *logs) retain(served []*xenconsoled.Console) {
-	if l.store == nil {
-		return
-	}
-	keys := make(map[string]bool)
-	for _, c := range served {
-		keys[c.Stream().Key()] = true
-	}
-	l.store.Retain(func(_, key string) bool { return keys[key] })
+func (l *logs) retain(served func() []*xenconsoled.Console) {
+	go func() {
+		<-l.ready
+		if l.err != nil || l.none {
+			return
+		}
+		keys := make(map[string]bool)
+		for _, c := range served() {
+			keys[c.Stream().Key()] = true
+		}
+		l.store.Retain(func(_, key string) bool { return keys[key] })
+	}()
 }
 
 // memory gives guests memory of a pool, or where that is full of the heap.
@@ -150,10 +235,14 @@ func (volatile) Close(bool) error { return nil }
 // close keeps everything that was written.
 func (l *logs) close() {
 	l.stop()
-	if l.store == nil {
-		return
+	var err error
+	if l.store != nil {
+		err = l.store.Sync()
 	}
-	if err := errors.Join(l.store.Sync(), l.disk.Close()); err != nil {
+	if l.disk != nil {
+		err = errors.Join(err, l.disk.Close())
+	}
+	if err != nil {
 		say(fmt.Sprintf("the disk: %v", err))
 	}
 }

@@ -9,7 +9,7 @@
 //
 // Logs are on the disk: the newest that there is room for. An empty disk is made a store of logs; one that holds something
 // else is refused, unless cmdline="--format" says that it may go. Without a disk there is what the memory holds: each
-// guest's last bytes (--scrollback).
+// guest's last bytes (--scrollback). Guests do not wait for a disk that is slow to come, or does not.
 //
 // What guests wrote is in pages outside of the heap. When the program dies the kernel starts it again in the same domain,
 // within a second, and it goes on with the next byte.
@@ -84,23 +84,21 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	defer dom.Close()
-	before := unikernel.Uptime()
 	logs, err := openLogs(ctx, store, dom, o.format)
 	if err != nil {
 		return err
 	}
-	opened := unikernel.Uptime() - before
 	defer logs.close()
 	var d *domain.Domain
 	cfg := domain.Config{
 		Machine: dom, Dial: xenstore.Dial, Memory: logs.memory(pool), Logs: logs.where, Rate: o.rate << 20, Warn: say,
 		Left: func(keep func(xen.DomID) bool, finish func([]byte)) {
 			pool.Leave(keep, finish)
-			logs.retain(d.Service().Consoles())
+			logs.retain(d.Service().Consoles)
 		},
 	}
-	if logs.store != nil {
-		cfg.Log, cfg.History = logs.open, logs.history()
+	if !logs.none {
+		cfg.Log, cfg.History = logs.log, history{logs}
 	}
 	d, err = domain.New(cfg)
 	if err != nil {
@@ -108,7 +106,7 @@ func serve(ctx context.Context, o options) error {
 	}
 	mayCrash(ctx, store)
 	started := unikernel.Uptime() - unikernel.Info().Boot
-	say(fmt.Sprintf("generation %d serves, %v after its start, %v of it for the disk: up to %d guests, logs in %s",
-		unikernel.Generation(), started.Round(time.Millisecond), opened.Round(time.Millisecond), pool.Places(), logs.where))
+	say(fmt.Sprintf("generation %d serves, %v after its start: up to %d guests, logs in %s",
+		unikernel.Generation(), started.Round(time.Millisecond), pool.Places(), logs.where))
 	return d.Run(ctx)
 }

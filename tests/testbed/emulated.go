@@ -179,7 +179,7 @@ func qemuArgs(dir, share string, o Options) []string {
 		"-drive", "file="+in(fileDom0)+",if=virtio,format=raw,snapshot=on",
 		"-virtfs", "local,path="+share+",mount_tag=share,security_model=none")
 	for _, d := range o.Disks {
-		args = append(args, "-drive", "file="+d+",if=virtio,format=raw")
+		args = append(args, "-drive", "file="+d+",if=virtio,format=raw,cache=unsafe") // the emulator outlives what is tested
 	}
 	if o.GuestRoot {
 		args = append(args, "-drive", "file="+in(fileRoot)+",if=virtio,format=raw,readonly=on")
