@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 
@@ -124,20 +123,14 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	if at := c.String("metrics"); at != "" {
-		e, err := exporter.Listen(at, func(_ context.Context, set *metrics.Set) error {
+		stop, err := exporter.Start(ctx, at, func(_ context.Context, set *metrics.Set) error {
 			server.Collect(set)
 			return nil
-		}, log)
+		}, log, func(err error) { log.Error(err.Error()) })
 		if err != nil {
 			return err
 		}
-		var told sync.WaitGroup
-		defer told.Wait()
-		told.Go(func() {
-			if err := e.Serve(ctx); ctx.Err() == nil {
-				log.Error("metrics are not told any more", "error", err)
-			}
-		})
+		defer stop()
 	}
 	commands := make(chan struct{})
 	go func() {

@@ -62,6 +62,23 @@ func Listen(address string, collect Collect, log *slog.Logger) (*Exporter, error
 	return &Exporter{l, collect, log}, nil
 }
 
+// Start listens and serves until stop is called, which waits for those that are being answered. failed is told if serving
+// ends before that.
+func Start(ctx context.Context, address string, collect Collect, log *slog.Logger, failed func(error)) (stop func(), err error) {
+	e, err := Listen(address, collect, log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := e.Serve(ctx); ctx.Err() == nil {
+			failed(fmt.Errorf("metrics are not told any more: %w", err))
+		}
+	})
+	return func() { cancel(); served.Wait() }, nil
+}
+
 // Address is where it listens.
 func (e *Exporter) Address() string { return e.listener.Addr().String() }
 

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"morgana/unikernel"
+	"morgana/unikernel/crashtest"
 	"morgana/xen"
 	"morgana/xen/devxen"
 	"morgana/xenconsoled"
@@ -104,7 +105,7 @@ func serve(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	mayCrash(ctx, store)
+	crashtest.Watch(ctx, store)
 	started := unikernel.Uptime() - unikernel.Info().Boot
 	say(fmt.Sprintf("generation %d serves, %v after its start: up to %d guests, logs in %s",
 		unikernel.Generation(), started.Round(time.Millisecond), pool.Places(), logs.where))

@@ -29,6 +29,7 @@ import (
 	"morgana/cmd/mlvm/serving"
 	"morgana/lvm/remote"
 	"morgana/unikernel"
+	"morgana/unikernel/crashtest"
 	"morgana/xen/devxen"
 	"morgana/xenstore"
 )
@@ -93,7 +94,7 @@ func serve(ctx context.Context, log *slog.Logger, redo bool) error {
 	if err != nil {
 		return err
 	}
-	mayCrash(ctx, store)
+	crashtest.Watch(ctx, store)
 	log.Info("serving", "groups", groups, "disks", len(disks.list), "generation", unikernel.Generation())
 
 	ctx, cancel := context.WithCancelCause(ctx)

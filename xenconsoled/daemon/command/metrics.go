@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"time"
 
 	"morgana/metrics"
@@ -24,18 +23,7 @@ func (o *options) tellMetrics(ctx context.Context) (func(), error) {
 	if o.config.Socket == "" {
 		return nil, errors.New("--metrics: a socket is wanted, so --socket=off cannot be")
 	}
-	e, err := exporter.Listen(o.metrics, o.collect, nil)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var served sync.WaitGroup
-	served.Go(func() {
-		if err := e.Serve(ctx); ctx.Err() == nil {
-			o.config.Warn(err.Error())
-		}
-	})
-	return func() { cancel(); served.Wait() }, nil
+	return exporter.Start(ctx, o.metrics, o.collect, nil, func(err error) { o.config.Warn(err.Error()) })
 }
 
 func (o *options) collect(_ context.Context, set *metrics.Set) error {

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"morgana/metrics"
 	"morgana/metrics/exporter"
@@ -20,18 +19,7 @@ func (o *options) tellMetrics(ctx context.Context) (func(), error) {
 	if o.config.Socket == "" {
 		return nil, errors.New("--metrics: a socket is wanted (XENSTORED_PATH)")
 	}
-	e, err := exporter.Listen(o.metrics, o.collect, nil)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var served sync.WaitGroup
-	served.Go(func() {
-		if err := e.Serve(ctx); ctx.Err() == nil {
-			o.config.Words(err.Error())
-		}
-	})
-	return func() { cancel(); served.Wait() }, nil
+	return exporter.Start(ctx, o.metrics, o.collect, nil, func(err error) { o.config.Words(err.Error()) })
 }
 
 func (o *options) collect(ctx context.Context, set *metrics.Set) error {

@@ -1,6 +1,6 @@
 //go:build crashtest
 
-package main
+package crashtest
 
 import (
 	"context"
@@ -10,8 +10,9 @@ import (
 	"morgana/xenstore"
 )
 
-// mayCrash lets the program die when somebody writes data/crash: what a fault anywhere in it would do.
-func mayCrash(ctx context.Context, store *xenstore.Client) {
+// Watch lets the program die when somebody writes data/crash: what a fault anywhere in it would do. data/generation tells
+// how often it was started.
+func Watch(ctx context.Context, store *xenstore.Client) {
 	w, err := store.Watch(ctx, "data/crash")
 	if err != nil {
 		panic(err)
