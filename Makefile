@@ -10,7 +10,7 @@ GO ?= go
 STUBDOMS := $(notdir $(patsubst %/,%,$(wildcard stubdoms/*/)))
 SYSTEM := ./tests/system/...
 # Tests that boot hosts of their own, while the others share one.
-OWNHOSTS := ^(TestXenstore|TestStorage|TestConsole)
+OWNHOSTS := ^(TestXenstore|TestStorage)
 # Tests against lvm2, a kernel's device-mapper, NBD's own tools, the xenstore and console daemons of others, a browser.
 LVM := ./tests/lvm/...
 PEERS := ./tests/xenstore/... ./tests/console/... ./tests/page
@@ -86,7 +86,7 @@ test: setup-tests stubdoms ## every test, those against real Xen too
 	@cat build/reports/*.txt
 
 .PHONY: test-consoles
-test-consoles: setup ## the console daemon and the console domain on real Xen, a part of make test: three minutes
+test-consoles: setup ## the console daemon and the console domain on real Xen; not a part of make test, see docs/consoles.md
 	$(GO) test -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
 
 .PHONY: soak

@@ -1,3 +1,5 @@
+//go:build consoles
+
 package system
 
 import (
