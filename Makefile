@@ -87,7 +87,7 @@ test: setup-tests stubdoms ## every test, those against real Xen too
 
 .PHONY: test-consoles
 test-consoles: setup ## the console daemon and the console domain on real Xen; not a part of make test, see docs/consoles.md
-	$(GO) test -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
+	$(GO) test -tags consoles -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
 
 .PHONY: soak
 soak: setup ## half an hour of everything at once on real Xen, disks for longer, then long walks beside lvm2 (SOAK=$(SOAK))
