@@ -86,7 +86,8 @@ func storeHostile(t *testing.T, h *testbed.Host, program []byte, others ...*test
 	}
 	calm := max(quiet, beside("compute", "computes"))
 	for _, is := range []struct{ command, what string }{{"flood", "floods its ring"}, {"unread", "floods its ring and reads no replies"}} {
-		if p99 := beside(is.command, is.what); p99 > 2*calm {
+		// Below a slice of Xen's scheduler it is not the service that is measured.
+		if p99 := beside(is.command, is.what); p99 > max(2*calm, 20_000) {
 			t.Errorf("beside a guest that %s 99 of 100 reads of dom0 take up to %d µs, beside one that computes %d", is.what, p99, calm)
 		}
 	}
