@@ -62,7 +62,7 @@ func (s *storage) fio(t *testing.T, d *testbed.Domain, name string, sector int) 
 // verify has guests of both kinds write to volumes in many ways and read back.
 func (s *storage) verify(t *testing.T) {
 	s = &storage{t, s.h, s.dom, s.elf, s.mlvm}
-	for _, kind := range []string{"pv", "pvh"} {
+	for _, kind := range []string{"pv", "pvh"}[:times(1, 2)] {
 		d := s.fioGuest("fio-"+kind, kind, strings.ReplaceAll(fioJobs, "NAME", "xvda"), s.disk("xvda", "rw", "data"))
 		s.fio(t, d, "xvda", 512)
 		if reason, err := d.Wait(within(t, time.Minute)); err != nil || reason != "poweroff" {
