@@ -77,21 +77,15 @@ type queue struct {
 // newQueue attaches to a ring in pages that the frontend shares, connected by event. It owns both, also if it fails.
 func newQueue(q *queue) (*queue, error) {
 	r, err := ring.NewBack(q.pages.Bytes(), q.abi.SlotSize())
+	if err == nil && q.opt.Resumable {
+		if _, _, err = r.Redo(q.abi.ResponseSize()); err == nil {
+			err = q.event.Notify() // who was here before may have answered, and not come to it
+		}
+	}
 	if err != nil {
 		q.event.Close()
 		q.pages.Close()
 		return nil, err
-	}
-	if q.opt.Resumable {
-		_, _, err := r.Redo(q.abi.ResponseSize())
-		if err == nil {
-			err = q.event.Notify() // who was here before may have answered, and not come to it
-		}
-		if err != nil {
-			q.event.Close()
-			q.pages.Close()
-			return nil, err
-		}
 	}
 	q.ring = r
 	q.ended = make(chan struct{})
