@@ -30,6 +30,7 @@ type pty struct {
 	watch   int      // of inotify; -1: nobody tells, and slave is open
 	slave   *os.File // or nil
 	changed chan struct{}
+	opened  chan struct{} // somebody may have opened it since its EIO was read; capacity 1
 	left    atomic.Bool // everybody who had it open has closed it since this was cleared
 
 	// As inotify tells, guarded by from.mu. Events that are alike and follow each other are told once, so these are
@@ -44,7 +45,10 @@ func (v *ptys) newPTY(c source) (*pty, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
 	}
-	p := &pty{source: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1, changed: make(chan struct{}, 1)}
+	p := &pty{
+		source: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1,
+		changed: make(chan struct{}, 1), opened: make(chan struct{}, 1),
+	}
 	if err := p.setUp(fd); err != nil {
 		p.close()
 		return nil, err
@@ -97,9 +101,11 @@ func (p *pty) openSlave() (*os.File, error) {
 }
 
 func (p *pty) poke() {
-	select {
-	case p.changed <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{p.changed, p.opened} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -120,9 +126,17 @@ func (p *pty) open() (is bool) {
 	return is
 }
 
+// past ends what waits for a file.
+var past = time.Unix(1, 0)
+
 // Run implements xenconsoled.Terminal.
 func (p *pty) Run(ctx context.Context) {
 	defer p.close()
+	var keys sync.WaitGroup
+	defer keys.Wait()
+	keys.Go(func() { p.typed(ctx) })
+	stop := context.AfterFunc(ctx, func() { _ = p.master.SetReadDeadline(past) })
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +153,7 @@ func (p *pty) Run(ctx context.Context) {
 	}
 }
 
-// attached serves whoever has the terminal open until nobody has.
+// attached shows the console to whoever has the terminal open until nobody has.
 func (p *pty) attached(ctx context.Context) {
 	p.left.Store(false)
 	if p.slave == nil {
@@ -147,9 +161,8 @@ func (p *pty) attached(ctx context.Context) {
 	}
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var both sync.WaitGroup
-	both.Go(func() { p.show(within) })
-	both.Go(func() { p.typed(within) }) // inotify tells when it ends: somebody else may have opened it already
+	var shown sync.WaitGroup
+	shown.Go(func() { p.show(within) }) // inotify tells when it ends: somebody else may have opened it already
 	for within.Err() == nil {
 		select {
 		case <-within.Done():
@@ -159,10 +172,9 @@ func (p *pty) attached(ctx context.Context) {
 			}
 		}
 	}
-	past := time.Unix(1, 0)
-	_ = p.master.SetDeadline(past)
-	both.Wait()
-	_ = p.master.SetDeadline(time.Time{})
+	_ = p.master.SetWriteDeadline(past)
+	shown.Wait()
+	_ = p.master.SetWriteDeadline(time.Time{})
 	p.source.end()
 	if ctx.Err() == nil {
 		p.flush()
@@ -185,18 +197,23 @@ func (p *pty) show(ctx context.Context) {
 	}
 }
 
-// typed passes on what is typed at the terminal.
+// typed passes on what is typed at the terminal, whoever has it open or had: a pty has what was written before its last
+// closing, and then fails with EIO until it is opened again (pty(7), n_tty_read in Linux). Where the guest does not take it,
+// it waits, as on Xen's daemon.
 func (p *pty) typed(ctx context.Context) {
 	buf := make([]byte, 1024)
 	for {
 		n, err := p.master.Read(buf)
-		if n > 0 {
-			if p.source.write(ctx, buf[:n]) != nil {
-				return
-			}
+		if n > 0 && p.source.write(ctx, buf[:n]) != nil {
+			return // the guest is gone
 		}
-		if err != nil {
-			return // EIO: nobody has the terminal open
+		if err == nil {
+			continue
+		}
+		select {
+		case <-p.opened:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
