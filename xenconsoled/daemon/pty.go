@@ -31,7 +31,7 @@ type pty struct {
 	slave   *os.File // or nil
 	changed chan struct{}
 	opened  chan struct{} // somebody may have opened it since its EIO was read; capacity 1
-	left    atomic.Bool // everybody who had it open has closed it since this was cleared
+	left    atomic.Bool   // everybody who had it open has closed it since this was cleared
 
 	// As inotify tells, guarded by from.mu. Events that are alike and follow each other are told once, so these are
 	// mended where poll tells that nobody has the terminal open.
