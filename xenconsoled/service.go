@@ -307,7 +307,11 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 		if run.Err() == nil {
 			s.host.Warn(fmt.Sprintf("domain %d (%s): its console is not served any more: %v", d, name, err))
 		}
-		stream.Close()
+		if run.Err() != nil && !errors.Is(err, ErrGone) {
+			stream.Leave() // who follows is not to take it for the guest's end
+		} else {
+			stream.Close()
+		}
 		terminal.Wait()
 		stream.Detach() // somebody may still read it when its memory is given back
 	}()
