@@ -127,7 +127,11 @@ func (s *Stream) Is(key string) bool {
 }
 
 // Key is what tells this stream from others: 16 hexadecimal digits that follow from the key that it was made with.
-func (s *Stream) Key() string { return fmt.Sprintf("%x", s.head[headKey:][:8]) }
+func (s *Stream) Key() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("%x", s.head[headKey:][:8])
+}
 
 // Seen is what SetSeen left: how much of the stream a terminal has been given.
 func (s *Stream) Seen() uint64        { return s.seen.Load() }
