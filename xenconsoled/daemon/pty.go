@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"morgana/xen"
 )
 
 // screen is what whoever attaches is shown again.
@@ -23,6 +25,7 @@ const (
 
 // pty is a terminal at a console. Its slave is not kept open: so the kernel says when nobody has it.
 type pty struct {
+	dom     xen.DomID
 	source  source
 	master  *os.File
 	name    string
@@ -39,32 +42,73 @@ type pty struct {
 	own   int // how many closings to come are our own
 }
 
-// newPTY makes a terminal at a console, which becomes the terminal's.
-func (v *ptys) newPTY(c source) (*pty, error) {
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+// newPTY makes a terminal at the console of a guest; the console becomes the terminal's.
+func (v *ptys) newPTY(d xen.DomID, c source) (*pty, error) {
+	master, name, err := v.open(d)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		c.close()
+		return nil, err
 	}
 	p := &pty{
-		source: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1,
+		dom: d, source: c, master: master, name: name, from: v, watch: -1,
 		changed: make(chan struct{}, 1), opened: make(chan struct{}, 1),
 	}
-	if err := p.setUp(fd); err != nil {
+	if err := p.setUp(); err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *pty) setUp(fd int) error {
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+// open opens a new pty that xenstore does not name as another guest's: after the end of a daemon its names stay until the
+// next one has written its own, and what is typed at one guest must not get to another.
+func (v *ptys) open(d xen.DomID) (*os.File, string, error) {
+	for {
+		fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, "", &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		}
+		n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		if err != nil {
+			unix.Close(fd)
+			return nil, "", os.NewSyscallError("find pty", err)
+		}
+		master, name := os.NewFile(uintptr(fd), "/dev/ptmx"), "/dev/pts/"+strconv.Itoa(n)
+		if !v.isOther(d, name) {
+			return master, name, nil
+		}
+		defer master.Close() // or the next one would be the same
+	}
+}
+
+func (v *ptys) isOther(d xen.DomID, name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for other, n := range v.names {
+		if n == name && other != d {
+			return true
+		}
+	}
+	return false
+}
+
+// named says what terminal xenstore names as a guest's.
+func (v *ptys) named(d xen.DomID, name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.names[d] = name
+}
+
+func (p *pty) setUp() error {
+	conn, err := p.master.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var unlocked error
+	err = conn.Control(func(fd uintptr) { unlocked = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0) })
+	if err = errors.Join(err, unlocked); err != nil {
 		return os.NewSyscallError("unlock pty", err)
 	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		return os.NewSyscallError("find pty", err)
-	}
-	p.name = "/dev/pts/" + strconv.Itoa(n)
 	slave, err := p.openSlave()
 	if err != nil {
 		return err
@@ -249,6 +293,7 @@ type ptys struct {
 
 	mu      sync.Mutex
 	watches map[int32]*pty
+	names   map[xen.DomID]string // what xenstore names, of guests that have had no terminal here that ended
 }
 
 func newPTYs() (*ptys, error) {
@@ -256,7 +301,7 @@ func newPTYs() (*ptys, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init", err)
 	}
-	return &ptys{notify: os.NewFile(uintptr(fd), "inotify"), watches: make(map[int32]*pty)}, nil
+	return &ptys{notify: os.NewFile(uintptr(fd), "inotify"), watches: make(map[int32]*pty), names: make(map[xen.DomID]string)}, nil
 }
 
 func (v *ptys) add(p *pty) (err error) {
@@ -280,6 +325,7 @@ func (v *ptys) add(p *pty) (err error) {
 func (v *ptys) remove(p *pty) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	delete(v.names, p.dom)
 	if p.watch < 0 {
 		return
 	}

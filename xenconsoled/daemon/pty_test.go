@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"morgana/xen"
 )
 
 // keys is a console that says nothing, or floods, and keeps what is typed.
@@ -59,7 +61,7 @@ func terminal(t *testing.T, k *keys) *pty {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := all.newPTY(k)
+	p, err := all.newPTY(5, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,5 +143,37 @@ func TestEachIsHeardByItself(t *testing.T) {
 		want = append(want, line...)
 		echo(t, p.Name(), line)
 		k.hears(t, want)
+	}
+}
+
+// A terminal is not called as xenstore calls another guest's, whose name a daemon before this one left: who types at that
+// guest would type at this one.
+func TestNamesOfOthersAreNotTaken(t *testing.T) {
+	all, err := newPTYs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	make := func(d xen.DomID) *pty {
+		t.Helper()
+		p, err := all.newPTY(d, &keys{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := make(5)
+	name := p.Name() // the lowest that is free, and so the next one's too
+	p.close()
+	all.named(7, name)
+	p = make(5)
+	if p.Name() == name {
+		t.Errorf("guest 5 has %s, which is guest 7's in xenstore", name)
+	}
+	p.close()
+	own := make(7) // its own name it may have
+	own.close()
+	if len(all.names) > 0 {
+		t.Errorf("%v is kept of guests that have had other terminals", all.names)
 	}
 }
