@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -33,7 +34,13 @@ func attachTo(c *cli.Context) error {
 	}
 	ctx, leave := context.WithCancel(c.Context)
 	defer leave()
-	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only"), ready: make(chan struct{}), over: ctx.Done()}
+	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only"), ready: make(chan struct{}), ctx: ctx}
+	if r.Mode == attach.ModeShared {
+		k.shared = attach.NewKeyboard(func(ctx context.Context) (*attach.Client, attach.Info, error) {
+			return openToType(ctx, c, r.Guest)
+		})
+		defer k.shared.Close()
+	}
 	f := &follower{c: c, request: r, opened: k.connect}
 	f.out = func(_ uint64, b []byte) error {
 		_, err := os.Stdout.Write(b)
@@ -59,11 +66,35 @@ func escapeKey(s string) (byte, error) {
 	return 0, fmt.Errorf("%w: --escape %q: want a character, or ^ and one", errUsage, s)
 }
 
-// keyboard sends what is typed to the connection there is. What is typed before the first one waits for it; what is typed
-// while the daemon is away is lost.
+// openToType connects to type at a guest: it waits for a daemon that is away, until who reads gives up.
+func openToType(ctx context.Context, c *cli.Context, guest string) (*attach.Client, attach.Info, error) {
+	for {
+		client, err := dial(c)
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { client.Close() })
+			info, err := client.Open(attach.Request{Op: attach.OpType, Guest: guest})
+			if stop(); err == nil {
+				return client, info, nil
+			}
+			client.Close()
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return nil, attach.Info{}, context.Cause(ctx)
+		}
+	}
+}
+
+// leaveTime is how long the guest has to be given what was typed before the key that leaves.
+const leaveTime = time.Second
+
+// keyboard sends what is typed. What is typed before the first connection waits for it; what is typed while the daemon is
+// away waits too, but for one who types alone: that goes over the connection which made it so, and is lost with it.
 type keyboard struct {
-	ready  chan struct{}   // closed when there is the first connection
-	over   <-chan struct{} // closed when there will be none any more
+	ready  chan struct{}    // closed when there is the first connection
+	ctx    context.Context  // ends when there will be none any more
+	shared *attach.Keyboard // nil: over the connection there is
 	escape byte
 	leave  func()
 	quiet  bool // nothing is sent
@@ -114,22 +145,15 @@ func (k *keyboard) run() {
 				b, left = b[:i], true
 			}
 		}
-		if len(b) > 0 && !k.quiet {
-			if !left {
-				select {
-				case <-k.ready:
-				case <-k.over:
-					return
-				}
-			}
-			k.mu.Lock()
-			c := k.client
-			k.mu.Unlock()
-			if c != nil {
-				_, _ = c.Write(b) // the reader sees that it is away
-			}
+		if len(b) > 0 && !k.quiet && k.wait(left) {
+			k.write(b)
 		}
 		if left {
+			if k.shared != nil {
+				ctx, cancel := context.WithTimeout(k.ctx, leaveTime)
+				_ = k.shared.Flush(ctx)
+				cancel()
+			}
 			fmt.Fprint(os.Stderr, "\r\n")
 			k.leave()
 			return
@@ -137,5 +161,37 @@ func (k *keyboard) run() {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
+	}
+}
+
+// wait waits for the first connection, unless somebody leaves before it, and says whether there is one.
+func (k *keyboard) wait(leaves bool) bool {
+	select {
+	case <-k.ready:
+		return true
+	default:
+	}
+	if leaves {
+		return false
+	}
+	select {
+	case <-k.ready:
+		return true
+	case <-k.ctx.Done():
+		return false
+	}
+}
+
+// write types; that there is no connection any more the reader sees.
+func (k *keyboard) write(b []byte) {
+	if k.shared != nil {
+		_, _ = k.shared.Write(k.ctx, b)
+		return
+	}
+	k.mu.Lock()
+	c := k.client
+	k.mu.Unlock()
+	if c != nil {
+		_, _ = c.Write(b)
 	}
 }

@@ -191,6 +191,38 @@ func TestFollowOverRestarts(t *testing.T) {
 	}
 }
 
+// What is typed by xconsole attach while the daemon is killed again and again gets to the guest byte for byte, and when it
+// leaves, what was typed before.
+func TestAttachOverRestarts(t *testing.T) {
+	h := newHost(t)
+	d := h.ours()
+	g := h.guest(5, "one")
+	h.terminal(5, "")
+	p := start(t, h.xconsole("attach", "one"))
+	h.say(g, []byte("login: "))
+	p.sees("login: ")
+	all := pattern(1, 40<<10)
+	go func() { _, _ = p.in.Write(all) }()
+	var got []byte
+	buf := make([]byte, 700)
+	for kills := 0; len(got) < len(all); {
+		n, err := g.Read(within(t), buf)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", len(got), err)
+		}
+		if got = append(got, buf[:n]...); len(got) > (kills+1)*5<<10 {
+			d.stop(syscall.SIGKILL)
+			d = h.ours()
+			kills++
+		}
+	}
+	if !bytes.Equal(got, all) {
+		t.Error(differ(got, all))
+	}
+	h.say(g, []byte("welcome"))
+	p.sees("welcome")
+}
+
 // On a terminal every key goes to the guest, but the one that leaves; the terminal is then as it was.
 func TestKeys(t *testing.T) {
 	h := newHost(t)

@@ -76,6 +76,23 @@ func (k *Keyboard) Write(ctx context.Context, p []byte) (n int, err error) {
 	}
 }
 
+// Flush waits until the guest was given all, ctx ends, or the keyboard does.
+func (k *Keyboard) Flush(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		done, err, changed := len(k.kept) == 0, k.err, k.changed
+		k.mu.Unlock()
+		if err != nil || done {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // Close ends the keyboard; what it keeps is lost. Idempotent.
 func (k *Keyboard) Close() {
 	k.fail(io.ErrClosedPipe)

@@ -72,6 +72,9 @@ func TestKeyboardGoesOn(t *testing.T) {
 	if n, err := k.Write(t.Context(), []byte("hello world")); n != 11 || err != nil {
 		t.Fatal(n, err)
 	}
+	if err := k.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
 	k.works.Wait()
 	if len(k.kept) > 0 || k.err != nil || k.working {
 		t.Errorf("%q is kept, %v", k.kept, k.err)
@@ -133,6 +136,11 @@ func TestKeyboardEnds(t *testing.T) {
 		if full {
 			break
 		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.Flush(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 	k.Close()
 	k.Close()
