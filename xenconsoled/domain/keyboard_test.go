@@ -3,6 +3,7 @@ package domain_test
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand"
 	"os"
 	"strconv"
@@ -15,10 +16,13 @@ import (
 )
 
 // keyboard is what a terminal in dom0 types with at a guest.
-func (w *world) keyboard(guest string) *attach.Keyboard {
+func (w *world) keyboard(guest string) *attach.Keyboard { return w.typist(guest, w.agent.Dial) }
+
+// typist types over connections that dial makes.
+func (w *world) typist(guest string, dial func(context.Context) (io.ReadWriteCloser, error)) *attach.Keyboard {
 	k := attach.NewKeyboard(func(ctx context.Context) (*attach.Client, attach.Info, error) {
 		for {
-			conn, err := w.agent.Dial(ctx)
+			conn, err := dial(ctx)
 			if err == nil {
 				c := attach.NewClient(conn)
 				info, err := c.Open(attach.Request{Op: attach.OpType, Guest: guest})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 
 	"morgana/xenconsoled/attach"
@@ -86,4 +87,33 @@ func TestRelay(t *testing.T) {
 	for range 5 + dials {
 		<-ended
 	}
+}
+
+// What xconsole types by the socket in dom0 gets to the guest once, over the relay too, when the domain restarts.
+func TestTypedOverRelay(t *testing.T) {
+	w := newWorld(t, 1)
+	stop := w.serve()
+	w.startAgent()
+	server := &attach.Server{Consoles: nothing{}, Elsewhere: w.agent.Dial}
+	var relays sync.WaitGroup
+	defer relays.Wait()
+	g := w.guest("web")
+	k := w.typist("web", func(ctx context.Context) (io.ReadWriteCloser, error) {
+		here, there := net.Pipe()
+		relays.Go(func() { _ = server.ServeConn(ctx, there) })
+		return here, nil
+	})
+	defer k.Close()
+	want := string(text("typed", 20_000))
+	go func() { _, _ = k.Write(w.ctx(), []byte(want)) }()
+	for at := 0; at < len(want); at += 400 {
+		if got := g.hear(400); got != want[at:at+400] {
+			t.Fatalf("after %d bytes the guest heard %.60q, want %.60q", at, got, want[at:])
+		}
+		if at%2000 == 0 {
+			stop()
+			stop = w.serve()
+		}
+	}
+	w.silent(g)
 }
