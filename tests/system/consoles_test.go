@@ -109,6 +109,7 @@ read x </dev/console`)
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.XLConsole = true
 	d, err := h.StartDomain(ctx, config)
 	if err != nil {
 		t.Fatal(err)

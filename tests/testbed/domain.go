@@ -30,6 +30,9 @@ type DomainConfig struct {
 	EmulTSC   bool     // let Xen emulate the TSC; by default it is native, since emulation costs 40 µs a read here
 	Extra     []string // more lines
 	Paused    bool     // leave it paused
+	// XLConsole has xl console read what it writes, which goes on when another console daemon takes over. It stays for
+	// 5 s after the domain's end, so that a program that reads the terminal itself is the default.
+	XLConsole bool
 
 	Output io.Writer // gets what the domain writes to its console, as it comes
 }
@@ -171,7 +174,7 @@ func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error)
 		return nil, fmt.Errorf("start domain %s: %w\n%s", name, err, cfg.String())
 	}
 	created := time.Since(start)
-	d, err := h.attach(ctx, name, c.Output)
+	d, err := h.attach(ctx, name, c.Output, c.XLConsole)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +218,7 @@ func (h *Host) RestoreDomain(ctx context.Context, name, file string) (*Domain, e
 	if _, err := h.Output(ctx, "xl", "restore", "-p", file); err != nil {
 		return nil, err
 	}
-	d, err := h.attach(ctx, name, nil)
+	d, err := h.attach(ctx, name, nil, false)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +226,7 @@ func (h *Host) RestoreDomain(ctx context.Context, name, file string) (*Domain, e
 }
 
 // attach connects to the console of a paused domain.
-func (h *Host) attach(ctx context.Context, name string, tee io.Writer) (*Domain, error) {
+func (h *Host) attach(ctx context.Context, name string, tee io.Writer, xlConsole bool) (*Domain, error) {
 	id, err := h.Output(ctx, "xl", "domid", name)
 	if err != nil {
 		return nil, err
@@ -240,13 +243,21 @@ func (h *Host) attach(ctx context.Context, name string, tee io.Writer) (*Domain,
 	}
 	run, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
+	read := []string{"sh", "-c", "exec cat \"$(xenstore-read " + tty + ")\""}
+	if xlConsole {
+		read = []string{"xl", "console", "-t", "pv", fmt.Sprint(d.ID)}
+	}
 	// xl reads what is typed from a terminal only.
 	d.Console.feed = func(r io.Reader) {
 		h.Command(run, r, nil, nil, "sh", "-c", "exec cat >\"$(xenstore-read "+tty+")\"")
 	}
 	go func() {
 		defer close(d.ended)
-		h.Command(run, nil, d.Console, &d.Console.errors, "xl", "console", "-t", "pv", fmt.Sprint(d.ID))
+		h.Command(run, nil, d.Console, &d.Console.errors, read...)
+		// A domain can be gone before its terminal was opened.
+		if run.Err() == nil {
+			d.lastWords(run)
+		}
 		d.Console.close()
 	}()
 	return d, nil
