@@ -89,6 +89,9 @@ func openToType(ctx context.Context, c *cli.Context, guest string) (*attach.Clie
 // leaveTime is how long the guest has to be given what was typed before the key that leaves.
 const leaveTime = time.Second
 
+// ahead is how many pieces of standard input wait for a guest that does not read: so the key that leaves is seen.
+const ahead = 64
+
 // keyboard sends what is typed. What is typed before the first connection waits for it; what is typed while the daemon is
 // away waits too, but for one who types alone: that goes over the connection which made it so, and is lost with it.
 type keyboard struct {
@@ -135,31 +138,55 @@ func (k *keyboard) raw() (restore func(), err error) {
 
 // run reads standard input until its end; then the console is only read.
 func (k *keyboard) run() {
+	typed := make(chan []byte, ahead)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for b := range typed {
+			k.write(b)
+		}
+	}()
+	left := k.read(typed)
+	close(typed)
+	if !left {
+		return
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, leaveTime)
+	defer cancel()
+	select {
+	case <-written:
+		if k.shared != nil {
+			_ = k.shared.Flush(ctx)
+		}
+	case <-ctx.Done():
+	}
+	fmt.Fprint(os.Stderr, "\r\n")
+	k.leave()
+}
+
+// read reads standard input until its end, or until the key that leaves.
+func (k *keyboard) read(typed chan<- []byte) (left bool) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := os.Stdin.Read(buf)
 		b := buf[:n]
-		left := false
 		if k.tty {
 			if i := bytes.IndexByte(b, k.escape); i >= 0 {
 				b, left = b[:i], true
 			}
 		}
 		if len(b) > 0 && !k.quiet && k.wait(left) {
-			k.write(b)
+			select {
+			case typed <- bytes.Clone(b):
+			case <-k.ctx.Done():
+				return false
+			}
 		}
 		if left {
-			if k.shared != nil {
-				ctx, cancel := context.WithTimeout(k.ctx, leaveTime)
-				_ = k.shared.Flush(ctx)
-				cancel()
-			}
-			fmt.Fprint(os.Stderr, "\r\n")
-			k.leave()
-			return
+			return true
 		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return
+			return false
 		}
 	}
 }
