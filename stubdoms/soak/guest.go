@@ -110,7 +110,7 @@ func (g *guest) giveUp(err error) error {
 }
 
 // From generation steady on memory must not grow: by then the kernel has the pages that it keeps for reuse, but for
-// slack of them. A page lost in each of 100 restarts is more.
+// slack of them. A page lost in each of 70 restarts is more.
 const (
 	steady = 20
 	slack  = 40

@@ -44,7 +44,10 @@ func newStorage(t *testing.T) *storage {
 	if err := os.Truncate(disk, 3<<30); err != nil {
 		t.Fatal(err)
 	}
-	h, err := testbed.Start(within(t, 6*time.Minute), testbed.Options{Disks: []string{disk}, GuestRoot: true})
+	if err := testbed.PutRoot(within(t, 6*time.Minute), os.Stderr, disk); err != nil {
+		t.Fatal(err)
+	}
+	h, err := testbed.Start(within(t, 6*time.Minute), testbed.Options{Disks: []string{disk}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +66,8 @@ func newStorage(t *testing.T) *storage {
 	})
 	s.script(3*time.Minute, `set -e
 		pvcreate -q /dev/vdb; vgcreate -q vg0 /dev/vdb
-		lvcreate -q -n root -L 400m vg0; lvcreate -q -n data -L 64m vg0
-		dd if=%s of=/dev/vg0/root bs=1M conv=fsync 2>/dev/null
-		vgchange -q -an vg0`, h.GuestRoot)
+		lvcreate -q -Zn -Wn -n root -L 400m vg0; lvcreate -q -n data -L 64m vg0
+		vgchange -q -an vg0`)
 	s.mlvm = process(t, h, "morgana/cmd/mlvm")
 	p, err := image.BuildProgram(filepath.Join(t.TempDir(), "storage"), "morgana/stubdoms/storage", "-tags=crashtest")
 	if err != nil {
@@ -81,7 +83,7 @@ func (s *storage) start() {
 	s.t.Helper()
 	var err error
 	s.dom, err = s.h.StartDomain(within(s.t, 2*time.Minute), testbed.DomainConfig{
-		Name: "storage", Kernel: s.elf, MemoryMiB: 128, Disks: []string{"/dev/vdb,raw,xvda,rw"},
+		Name: "storage", Kernel: s.elf, MemoryMiB: 128, Disks: []string{s.h.PlainDisk("/dev/vdb", "xvda")},
 	})
 	if err != nil {
 		s.t.Fatal(err)

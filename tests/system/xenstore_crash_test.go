@@ -41,7 +41,7 @@ func storeCrashes(t *testing.T, h *testbed.Host, guests ...*testbed.Domain) {
 			xl rename %[3]d "round$round"; d=$(now)
 			echo "$((b-a)) $((c-b)) $((d-c))"
 			xenstore-write /test/watched "$round"
-			while [ $(($(now)-begun)) -lt 2500000000 ]; do sleep 0.1; done
+			while [ $(($(now)-begun)) -lt 2000000000 ]; do sleep 0.1; done
 		done
 		for i in $(seq %[1]d); do
 			[ "$(xenstore-read /test/before/n$i /test/after/n$i | tr '\n' ' ')" = "$i $i " ] || { echo "lost $i" >&2; exit 1; }

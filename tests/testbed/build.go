@@ -20,13 +20,14 @@ import (
 const (
 	fileXen    = "xen.elf"
 	fileKernel = "vmlinuz"
+	fileELF    = "vmlinux" // the kernel as Xen need not unpack it, which takes it 6 s of the emulator
 	fileInitrd = "initrd.gz"
 	fileDom0   = "dom0.img"
 	fileGuest  = "guest.gz" // initramfs of the stock Linux guest; its kernel is fileKernel
 	fileRoot   = "root.img" // a Debian for a stock guest that has its root on a disk
 )
 
-var artefacts = []string{fileXen, fileKernel, fileInitrd, fileDom0, fileGuest, fileRoot}
+var artefacts = []string{fileXen, fileKernel, fileELF, fileInitrd, fileDom0, fileGuest, fileRoot}
 
 // tools are the programs that building and booting need, and the Debian packages that have them.
 var tools = []struct{ program, pkg string }{
@@ -262,11 +263,19 @@ func (b *builder) dom0() error {
 	if err := b.run("chroot", "root", "depmod", version); err != nil {
 		return err
 	}
-	if err := b.unpackKernel("root" + unpackedKernel); err != nil {
+	if err := b.unpackKernel("out/" + fileELF); err != nil {
 		return err
 	}
-	if err := os.WriteFile(b.path("root/sbin/bed-init"), []byte(script("dom0-init.sh")), 0o755); err != nil {
+	if err := b.run("cp", "out/"+fileELF, "root"+unpackedKernel); err != nil {
 		return err
+	}
+	if err := b.run("mkdir", "-p", "root"+shareDir); err != nil {
+		return err
+	}
+	for to, from := range map[string]string{"sbin/bed-init": "dom0-init.sh", "etc/xen/scripts/block-plain": "block-plain.sh"} {
+		if err := os.WriteFile(b.path("root", to), []byte(script(from)), 0o755); err != nil {
+			return err
+		}
 	}
 	return b.run("mkfs.ext4", "-q", "-d", "root", "-L", "dom0", "out/"+fileDom0, fmt.Sprint(recipe.ImageMiB)+"M")
 }

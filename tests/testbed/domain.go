@@ -105,16 +105,13 @@ func (h *Host) StockGuest(ctx context.Context, name, kind, script string, more .
 	return c, os.WriteFile(c.Ramdisk, ramdisk, 0o644)
 }
 
-// RootGuest is StockGuest with a Debian as its root file system: what Options.GuestRoot gives, copied to the disk that the
-// guest has as xvda. The script is bash's, and init remounts the disk read-only before the power goes.
+// RootGuest is StockGuest with a Debian as its root file system: what PutRoot gives, on the disk that the guest has as
+// xvda. The script is bash's, and init remounts the disk read-only before the power goes.
 func (h *Host) RootGuest(ctx context.Context, name, kind, script string) (DomainConfig, error) {
 	c, err := h.StockGuest(ctx, name, kind, script)
 	c.Cmdline = "root=/dev/xvda " + c.Cmdline
 	return c, err
 }
-
-// GuestRootMiB is the size of the root file system that Options.GuestRoot gives.
-const GuestRootMiB = 384
 
 // StartDomain starts a guest with its console attached: nothing that it writes is lost.
 func (h *Host) StartDomain(ctx context.Context, c DomainConfig) (*Domain, error) {

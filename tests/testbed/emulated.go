@@ -3,6 +3,7 @@ package testbed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -60,9 +61,6 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 	if h.stock == "" {
 		h.stock = dir
 	}
-	if o.GuestRoot {
-		h.GuestRoot = "/dev/vd" + string(rune('b'+len(o.Disks))) // vda is dom0's own
-	}
 	bed := filepath.Join(h.Share, bedDir)
 	if err := os.MkdirAll(bed, 0o755); err != nil {
 		return err
@@ -77,15 +75,26 @@ func (h *Host) boot(ctx context.Context, o Options) error {
 	if err := os.WriteFile(filepath.Join(bed, bedAgent), agent, 0o755); err != nil {
 		return err
 	}
-	start := time.Now()
-	if err := m.start(ctx, filepath.Join(bed, bedPort), qemuArgs(dir, h.Share, o)); err != nil {
+	args := qemuArgs(dir, h.Share, o)
+	state, err := sleeping(ctx, dir, args, o)
+	if err != nil {
 		return err
 	}
+	start := time.Now()
+	if state != nil {
+		args = state.args(args)
+	}
+	if err := m.start(ctx, filepath.Join(bed, bedPort), args, state != nil); err != nil {
+		return errors.Join(err, state.forget())
+	}
 	h.BootTime = time.Since(start)
-	if o.Linux {
+	if o.Linux || state.checked() {
 		return nil
 	}
-	return h.checkClock(ctx)
+	if err := h.checkClock(ctx); err != nil {
+		return errors.Join(err, state.forget())
+	}
+	return state.check()
 }
 
 // environment is what dom0's init sources before it starts the tool stack.
@@ -105,8 +114,8 @@ func environment(o Options) string {
 // pinned reports whether dom0 has CPUs of its own.
 func pinned(o Options) bool { return o.CPUs > o.Dom0CPUs }
 
-// start starts QEMU and waits for the agent.
-func (m *emulated) start(ctx context.Context, socket string, args []string) error {
+// start starts QEMU, wakes a machine that sleeps, and waits for the agent.
+func (m *emulated) start(ctx context.Context, socket string, args []string, asleep bool) error {
 	os.Remove(socket)
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -122,7 +131,11 @@ func (m *emulated) start(ctx context.Context, socket string, args []string) erro
 		Setpgid:   true,            // Ctrl-C is for us, who then power it off
 		Pdeathsig: syscall.SIGKILL, // no host outlives a test that is killed
 	}
-	if err := m.qemu.Start(); err != nil {
+	terminal, err := m.qemu.StdinPipe()
+	if err == nil {
+		err = m.qemu.Start()
+	}
+	if err != nil {
 		close(m.done)
 		return err
 	}
@@ -136,6 +149,11 @@ func (m *emulated) start(ctx context.Context, socket string, args []string) erro
 	}
 	m.enc = json.NewEncoder(m.conn)
 	ready := make(chan int, 1)
+	up := make(chan struct{})
+	defer close(up)
+	if asleep {
+		go wake(terminal, up)
+	}
 	m.calls[0] = &call{done: ready}
 	go m.read()
 	select {
@@ -173,16 +191,13 @@ func qemuArgs(dir, share string, o Options) []string {
 	} else {
 		args = append(args,
 			"-kernel", in(fileXen), "-append", fmt.Sprintf("console=com1 com1=115200,8n1 dom0_mem=%dM,max:%dM dom0_max_vcpus=%d loglvl=warning guest_loglvl=all %s", o.Dom0MemoryMiB, o.Dom0MemoryMiB, o.Dom0CPUs, xenArgs),
-			"-initrd", in(fileKernel)+" console=hvc0 quiet,"+in(fileInitrd))
+			"-initrd", in(fileELF)+" console=hvc0 quiet,"+in(fileInitrd))
 	}
 	args = append(args,
 		"-drive", "file="+in(fileDom0)+",if=virtio,format=raw,snapshot=on",
 		"-virtfs", "local,path="+share+",mount_tag=share,security_model=none")
 	for _, d := range o.Disks {
 		args = append(args, "-drive", "file="+d+",if=virtio,format=raw,cache=unsafe") // the emulator outlives what is tested
-	}
-	if o.GuestRoot {
-		args = append(args, "-drive", "file="+in(fileRoot)+",if=virtio,format=raw,readonly=on")
 	}
 	return args
 }

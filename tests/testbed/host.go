@@ -28,11 +28,10 @@ type Options struct {
 	Emulated      bool     // no other reason
 	Linux         bool     // dom0's Linux alone, without Xen below it: for what needs a kernel and no domains
 
-	GuestRoot bool      // a root file system for Host.RootGuest, as Host.GuestRoot
-	Share     string    // directory to share; a temporary one by default
-	Stock     string    // directory with vmlinuz and guest.gz for StockGuest; by default they are built with the emulated host
-	NoLogs    bool      // on an own host: take the console's terminal for all there is, as if xenconsoled kept no logs
-	Progress  io.Writer // words about building; os.Stderr by default
+	Share    string    // directory to share; a temporary one by default
+	Stock    string    // directory with vmlinuz and guest.gz for StockGuest; by default they are built with the emulated host
+	NoLogs   bool      // on an own host: take the console's terminal for all there is, as if xenconsoled kept no logs
+	Progress io.Writer // words about building; os.Stderr by default
 }
 
 // A machine is what a Host drives: its dom0, wherever it is.
@@ -53,8 +52,6 @@ type Host struct {
 	Dir string
 	// Own says that it is this machine's own Xen, where other domains may run.
 	Own bool
-	// GuestRoot is a device or file of dom0's to read a guest's root file system from, "" without Options.GuestRoot.
-	GuestRoot string
 	// BootTime is how long an emulated host took from QEMU's start until its tool stack was up.
 	BootTime time.Duration
 

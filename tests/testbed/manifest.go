@@ -19,6 +19,7 @@ type manifest struct {
 	Recipe    string            `json:"recipe"`    // recipeHash
 	Inputs    map[string]string `json:"inputs"`    // Debian package file: SHA-256
 	Artefacts map[string]string `json:"artefacts"` // file: SHA-256
+	Stamps    map[string]string `json:"stamps"`    // file: size and time, which spare reading it again
 }
 
 // write sums the artefacts in dir and puts the manifest beside them.
@@ -27,6 +28,12 @@ func (m *manifest) write(dir string) error {
 	if m.Artefacts, err = sums(dir, artefacts); err != nil {
 		return err
 	}
+	m.Stamps = map[string]string{}
+	for _, name := range artefacts {
+		if m.Stamps[name], err = stamp(dir, name); err != nil {
+			return err
+		}
+	}
 	b, err := json.MarshalIndent(m, "", "\t")
 	if err != nil {
 		return err
@@ -34,8 +41,16 @@ func (m *manifest) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, fileManifest), append(b, '\n'), 0o644)
 }
 
-// verify reports whether dir holds a host of this recipe, every artefact as it was built. It reads all of it: about a
-// second.
+// stamp is a file's size and when it was written.
+func stamp(dir, name string) (string, error) {
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano()), nil
+}
+
+// verify reports whether dir holds a host of this recipe, every artefact as it was built. It reads what was written since.
 func verify(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, fileManifest))
 	if err != nil {
@@ -48,11 +63,20 @@ func verify(dir string) error {
 	if m.Recipe != recipeHash() {
 		return errors.New("it was built by another recipe")
 	}
-	got, err := sums(dir, artefacts)
+	var written []string
+	for _, name := range artefacts {
+		switch is, err := stamp(dir, name); {
+		case err != nil:
+			return err
+		case is != m.Stamps[name]:
+			written = append(written, name)
+		}
+	}
+	got, err := sums(dir, written)
 	if err != nil {
 		return err
 	}
-	for _, name := range artefacts {
+	for _, name := range written {
 		if got[name] != m.Artefacts[name] {
 			return fmt.Errorf("%s is not what was built", name)
 		}

@@ -33,13 +33,6 @@ func (h *Host) adopt(ctx context.Context, o Options) (err error) {
 	if _, err := h.Output(ctx, "xl", "info"); err != nil {
 		return fmt.Errorf("testbed: this machine runs on Xen, but its tool stack does not answer; root and Debian's xen-utils are needed: %w", err)
 	}
-	if o.GuestRoot {
-		dir, err := Build(ctx, o.Progress)
-		if err != nil {
-			return err
-		}
-		h.GuestRoot = filepath.Join(dir, fileRoot)
-	}
 	if !o.NoLogs {
 		h.consoles, err = consoleLogs("/proc")
 	}

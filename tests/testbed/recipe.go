@@ -28,7 +28,7 @@ var recipe = struct {
 	InGuest       []string // packages of dom0 that a guest's root file system has beside what Debian cannot be without
 	RootMiB       int      // of the guest's root file system
 }{
-	Format: 5,
+	Format: 7,
 	Suite:  "bookworm",
 	Packages: []string{
 		"xen-utils-4.17", "xenstore-utils", "lvm2", "kmod", "iproute2", "iputils-ping", "procps", "udev", "e2fsprogs",

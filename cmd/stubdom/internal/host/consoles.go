@@ -40,7 +40,7 @@ losetup /dev/loop5 /tmp/consoles.img`, j.h.Path("xenconsoled"), consolesDom, con
 		return err
 	}
 	d, err := j.h.StartDomain(ctx, testbed.DomainConfig{
-		Name: consolesDom, Kernel: filepath.Join(j.Images, "consoles.elf"), MemoryMiB: 64, Disks: []string{"/dev/loop5,raw,xvda,rw"},
+		Name: consolesDom, Kernel: filepath.Join(j.Images, "consoles.elf"), MemoryMiB: 64, Disks: []string{j.h.PlainDisk("/dev/loop5", "xvda")},
 	})
 	if err != nil {
 		return err

@@ -11,21 +11,22 @@ import (
 // sumPrograms prints one checksum of all programs in a directory.
 const sumPrograms = `(cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)`
 
-// prepareDisk has stock lvm2 make the group and the volume, and copies a Debian into it. Then dom0's Linux lets go of
-// the disk.
+// prepareDisk has stock lvm2 make the group and the volume, where a Debian is already. Then dom0's Linux lets go of the
+// disk.
 func (j *job) prepareDisk(ctx context.Context) error {
 	sum, err := j.h.Script(ctx, fmt.Sprintf(`set -e
 disk=%s vg=%s lv=%s
 sum() { %s; }
+lvm <<END >/dev/null
 vgcreate -qq --yes $vg $disk
-lvcreate -qq --yes -L %dM -n $lv $vg
-lvcreate -qq --yes -l 8 -n spare $vg
-dd if=%s of=/dev/$vg/$lv bs=1M conv=sparse,fsync status=none
+lvcreate -qq --yes -Zn -Wn -L %dM -n $lv $vg
+lvcreate -qq --yes -Zn -Wn -l 8 -n spare $vg
+END
 mkdir -p /tmp/root
-mount /dev/$vg/$lv /tmp/root
+mount -o ro /dev/$vg/$lv /tmp/root
 sum /tmp/root/usr/sbin
 umount /tmp/root
-vgchange -qq -an $vg >/dev/null`, j.disk, group, volume, sumPrograms, testbed.GuestRootMiB, j.h.GuestRoot))
+vgchange -qq -an $vg >/dev/null`, j.disk, group, volume, sumPrograms, testbed.GuestRootMiB))
 	if err != nil {
 		return err
 	}
@@ -38,10 +39,12 @@ vgchange -qq -an $vg >/dev/null`, j.disk, group, volume, sumPrograms, testbed.Gu
 func (j *job) verify(ctx context.Context) error {
 	out, err := j.h.Script(ctx, fmt.Sprintf(`set -e
 vg=%s lv=%s
+lvm <<END
 vgck $vg
-lvs --noheadings $vg/%s >/dev/null
-vgchange -qq -ay $vg >/dev/null
+vgchange -qq -ay $vg
 lvs --noheadings -o lv_name,lv_size $vg
+END
+[ -b /dev/$vg/%s ]
 e2fsck -fn /dev/$vg/$lv >/tmp/fsck 2>&1 || { cat /tmp/fsck >&2; exit 1; }
 mount -o ro /dev/$vg/$lv /tmp/root
 sha256sum /tmp/root/srv/data | cut -d' ' -f1 >/tmp/sum

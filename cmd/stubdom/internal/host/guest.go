@@ -18,7 +18,7 @@ func (j *job) startStorage(ctx context.Context) error {
 		return err
 	}
 	d, err := j.h.StartDomain(ctx, testbed.DomainConfig{
-		Name: storageDom, Kernel: filepath.Join(j.Images, "storage.elf"), MemoryMiB: 128, Disks: []string{j.disk + ",raw,xvda,rw"},
+		Name: storageDom, Kernel: filepath.Join(j.Images, "storage.elf"), MemoryMiB: 128, Disks: []string{j.h.PlainDisk(j.disk, "xvda")},
 	})
 	if err != nil {
 		return err
@@ -32,12 +32,12 @@ func (j *job) startStorage(ctx context.Context) error {
 	return nil
 }
 
-// startGuest boots a stock Linux from the volume.
+// startGuest starts a stock Linux from the volume.
 func (j *job) startGuest(ctx context.Context) error {
 	c, err := j.h.RootGuest(ctx, guestDom, "pvh", `sum() { `+sumPrograms+`; }
 echo "GUEST root $(findmnt -no SOURCE /)"
 echo "GUEST programs $(sum /usr/sbin)"
-dd if=/dev/urandom of=/srv/data bs=64k count=256 conv=fsync 2>/dev/null
+dd if=/dev/urandom of=/srv/data bs=64k count=128 conv=fsync 2>/dev/null
 sync
 echo "GUEST data $(sha256sum </srv/data | cut -d' ' -f1)"`+j.onwards())
 	if err != nil {
@@ -50,12 +50,8 @@ echo "GUEST data $(sha256sum </srv/data | cut -d' ' -f1)"`+j.onwards())
 	if j.guest, err = j.h.StartDomain(ctx, c); err != nil {
 		return err
 	}
-	begun := time.Now()
-	m, err := j.guest.Console.WaitFor(ctx, `GUEST root (\S+)`)
-	if err != nil {
-		return fmt.Errorf("%w; its console:\n%s", err, j.guest.Console)
-	}
-	j.screen.say("created in %.1f s, its root is %s after %.1f s", j.guest.Created.Seconds(), m[1], time.Since(begun).Seconds())
+	j.boots = time.Now()
+	j.screen.say("created in %.1f s", j.guest.Created.Seconds())
 	return nil
 }
 
@@ -99,9 +95,15 @@ func (j *job) crashStore(ctx context.Context) error {
 
 // followGuest follows the guest until its work is done.
 func (j *job) followGuest(ctx context.Context) error {
+	m, err := j.guest.Console.WaitFor(ctx, `GUEST root (\S+)`)
+	if err != nil {
+		return fmt.Errorf("%w; its console:\n%s", err, j.guest.Console)
+	}
+	root := fmt.Sprintf("its root is %s after %.1f s", m[1], time.Since(j.boots).Seconds())
+	j.screen.say("%s", root)
 	for _, w := range []struct{ what, pattern string }{
 		{"it has read its programs", `GUEST programs (\S+)`},
-		{"it has written 16 MiB and synced", `GUEST data (\S+)`},
+		{"it has written 8 MiB and synced", `GUEST data (\S+)`},
 	} {
 		m, err := j.guest.Console.WaitFor(ctx, w.pattern)
 		if err != nil {
@@ -111,7 +113,7 @@ func (j *job) followGuest(ctx context.Context) error {
 		if w.what == "it has read its programs" && m[1] != j.sums {
 			return fmt.Errorf("the guest read programs with checksum %s, dom0 wrote %s", m[1], j.sums)
 		}
-		j.screen.say("%s", w.what)
+		j.screen.say("%s; %s", root, w.what)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type job struct {
 	undo     []func() // in reverse, at the end
 	storage  *testbed.Domain
 	guest    *testbed.Domain
+	boots    time.Time       // since when the guest does
 	consoles *testbed.Domain // the console domain, if it was started
 	crashes  bool            // the program of the xenstore domain can be crashed
 	sums     string          // SHA-256 of the programs in the volume, all together, as dom0 wrote them
@@ -69,13 +70,13 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		steps = append(steps, step{name: "the console domain takes the consoles of guests to come", do: j.startConsoles})
 	}
 	steps = append(steps, []step{
-		{name: "a stock Linux guest boots from its volume", do: j.startGuest},
+		{name: "a stock Linux guest starts from its volume", do: j.startGuest},
 		{name: "its volumes are managed meanwhile", do: j.manage},
 	}...)
 	if !j.Linux {
 		steps = append(steps, step{name: "the xenstore domain's program dies, and the next one goes on", do: j.crashStore})
 	}
-	steps = append(steps, step{name: "the guest works, and syncs", do: j.followGuest})
+	steps = append(steps, step{name: "the guest boots, works, and syncs", do: j.followGuest})
 	if j.stays() {
 		steps = append(steps, step{name: "the host works until quit", open: true, do: func(ctx context.Context) error { return j.converse(ctx, j) }})
 	}
@@ -95,7 +96,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 
 // bringHost finds this machine's Xen or boots a host in QEMU.
 func (j *job) bringHost(ctx context.Context) error {
-	o := testbed.Options{Progress: (*progress)(j), GuestRoot: true}
+	o := testbed.Options{Progress: (*progress)(j)}
 	own := testbed.OwnHost()
 	var err error
 	if !own {
@@ -105,7 +106,7 @@ func (j *job) bringHost(ctx context.Context) error {
 		}
 		j.undo = append(j.undo, func() { os.RemoveAll(dir) })
 		file := filepath.Join(dir, "disk.img")
-		if err := sparse(file); err != nil {
+		if err := newDisk(ctx, o.Progress, file); err != nil {
 			return err
 		}
 		o.Disks = []string{file}
@@ -137,7 +138,7 @@ func (j *job) bringHost(ctx context.Context) error {
 		return err
 	}
 	file := filepath.Join(j.h.Share, "disk.img")
-	if err := sparse(file); err != nil {
+	if err := newDisk(ctx, o.Progress, file); err != nil {
 		return err
 	}
 	loop, err := j.h.Output(ctx, "losetup", "-f", "--show", file)
@@ -171,12 +172,16 @@ func (j *job) xenstoreDomain(share string) (string, error) {
 	return "/share/start", os.WriteFile(filepath.Join(share, "start"), []byte(script), 0o755)
 }
 
-func sparse(file string) error {
+// newDisk makes the disk, with a Debian where its first volume will be.
+func newDisk(ctx context.Context, progress io.Writer, file string) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(diskMiB<<20), f.Close())
+	if err := errors.Join(f.Truncate(diskMiB<<20), f.Close()); err != nil {
+		return err
+	}
+	return testbed.PutRoot(ctx, progress, file)
 }
 
 // progress shows the words of what a step waits for.
