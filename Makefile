@@ -82,13 +82,9 @@ test: setup-tests stubdoms ## every test, those against real Xen too
 	$(GO) test -count=1 -p 1 -timeout 45m -skip '$(LONG)' ./tests/gostd $(SYSTEM)
 	@cat build/reports/*.txt
 
-.PHONY: test-consoles
-test-consoles: setup ## the console daemon and the console domain on real Xen; not a part of make test, see docs/consoles.md
-	$(GO) test -tags consoles -count=1 -v -timeout 20m -run 'TestConsoles$$' ./tests/system
-
 .PHONY: soak
 soak: setup ## half an hour of everything at once on real Xen, disks for longer, then long walks beside lvm2 (SOAK=$(SOAK))
-	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak|TestStorage|TestBlock|TestXenstored' ./tests/system
+	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run 'TestSoak|TestStorage|TestBlock|TestXenstored|TestConsoles' ./tests/system
 	SOAK=$(SOAK) $(GO) test -count=1 -v -p 1 -timeout 0 ./tests/lvm ./tests/lvm/extents ./tests/lvm/store
 
 .PHONY: test-short

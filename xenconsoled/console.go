@@ -62,9 +62,9 @@ type Console struct {
 	typed  atomic.Uint64
 
 	done chan struct{} // closed at the end of Run: nobody types any more
-	over bool          // the page is not to be touched; for who types
 
 	mu      sync.Mutex
+	over    bool     // the page is not to be touched; it changes while Run has input too
 	writers int      // sessions that may type
 	sole    *Session // the one that alone may
 }
@@ -171,7 +171,9 @@ func (c *Console) Run(ctx context.Context) error {
 	<-logged
 	close(c.done)
 	c.input <- struct{}{} // whoever types has left
+	c.mu.Lock()
 	c.over = true
+	c.mu.Unlock()
 	<-c.input
 	return err
 }
@@ -278,6 +280,18 @@ func (c *Console) take(most int) (int, why) {
 	c.page.outCons.Store(cons + uint32(n))
 	_ = c.cfg.Event.Notify() // a guest that is gone does not wait
 	return n, empty
+}
+
+// Input is the index in the guest's ring of the byte that is typed next. It goes on from one process that serves the
+// console to the next, and so tells how much of what was typed before got to the guest. It is the guest's word: a guest
+// that changes it loses what is typed at it, or hears it twice. ok is false after Run.
+func (c *Console) Input() (index uint32, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return 0, false
+	}
+	return c.page.inProd.Load(), true
 }
 
 // signal wakes who waits for the guest to read what was typed.

@@ -33,6 +33,9 @@ type Follower struct {
 	Alive func(xen.DomID) bool
 	// Poll is how often Look is called in any case, because xenstore may not tell that a guest is gone.
 	Poll time.Duration
+	// Named is called for each guest that has a terminal by xenstore, whoever serves it, when the guest is new to Follow and
+	// before Found is called for any that was there with it; it may be nil.
+	Named func(d xen.DomID, tty string)
 	// Found is called for each console, and again when something about it has changed. Other is called for a guest whose
 	// console somebody else serves; it may be nil. Look is called when guests may be gone. An error ends Follow.
 	Found func(context.Context, Found) error
@@ -107,6 +110,11 @@ func (f *Follower) look(ctx context.Context, w *xenstore.Watch) error {
 		here[d] = true
 		if !f.watched[d] {
 			f.watched[d] = true
+			if f.Named != nil {
+				if tty, err := f.Store.Read(ctx, consoleDir(d)+"/"+console.KeyTTY); err == nil && tty != "" {
+					f.Named(d, tty)
+				}
+			}
 			for _, p := range watchedPaths(d) {
 				if err := w.Add(ctx, p); err != nil { // its first event comes at once
 					return err

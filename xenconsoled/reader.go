@@ -106,7 +106,8 @@ func (r *Reader) pendingLocked() int {
 }
 
 // Wait waits until n bytes or more are there to read, or there will never be: n is at most the scrollback. It returns
-// io.EOF when the stream was closed and nothing is left, and io.ErrClosedPipe when the reader was closed.
+// io.EOF when the stream was closed and nothing is left, io.ErrUnexpectedEOF when it was left, and io.ErrClosedPipe when the
+// reader was closed.
 func (r *Reader) Wait(ctx context.Context, n int) error { return r.wait(ctx, n, nil) }
 
 // WaitBatch is Wait for a byte, and then for n bytes or until d has passed, so that others come with it.
@@ -132,7 +133,11 @@ func (r *Reader) wait(ctx context.Context, n int, late <-chan time.Time) error {
 			r.s.mu.Unlock()
 			return nil
 		case r.s.closed:
+			left := r.s.left
 			r.s.mu.Unlock()
+			if left {
+				return io.ErrUnexpectedEOF
+			}
 			return io.EOF
 		}
 		r.want = r.s.end + uint64(n-have)

@@ -45,6 +45,8 @@ type Host struct {
 	Log func(name, key string, m *Mark) (Sink, error)
 	// Terminal makes a terminal; nil for none. limit is how many bytes it is to keep for who comes late.
 	Terminal func(c *Console, limit int) (Terminal, error)
+	// Named is as in Follower, and may be nil.
+	Named func(d xen.DomID, tty string)
 	// Warn takes what there is to say, Debug what is for the curious; a line a call. Either may be nil.
 	Warn, Debug func(string)
 }
@@ -185,7 +187,7 @@ func (s *Service) session(ctx context.Context) error {
 	}
 	defer store.Close()
 	f := &Follower{
-		Store: store, Backend: 0, Alive: s.host.Alive, Poll: s.opts.Poll,
+		Store: store, Backend: 0, Alive: s.host.Alive, Poll: s.opts.Poll, Named: s.host.Named,
 		Found: func(ctx context.Context, f Found) error {
 			s.Serve(ctx, f)
 			return s.publish(ctx, store, f.Dom)
@@ -307,7 +309,11 @@ func (s *Service) start(ctx context.Context, d xen.DomID, g *guest, name string,
 		if run.Err() == nil {
 			s.host.Warn(fmt.Sprintf("domain %d (%s): its console is not served any more: %v", d, name, err))
 		}
-		stream.Close()
+		if run.Err() != nil && !errors.Is(err, ErrGone) {
+			stream.Leave() // who follows is not to take it for the guest's end
+		} else {
+			stream.Close()
+		}
 		terminal.Wait()
 		stream.Detach() // somebody may still read it when its memory is given back
 	}()

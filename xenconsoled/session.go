@@ -16,12 +16,7 @@ const (
 	ReadOnly Mode = iota // look
 	Shared               // type too, as others may
 	Sole                 // type alone
-	// AsTerminal: type as the terminal does, what is typed while a session types alone is dropped. It counts for nobody.
-	AsTerminal
 )
-
-// counts says whether a session of that mode is one of those that may type.
-func (m Mode) counts() bool { return m == Shared || m == Sole }
 
 // Session is somebody who is attached to a console: a Reader of its stream, who may type. Close it.
 type Session struct {
@@ -37,13 +32,13 @@ func (c *Console) Attach(mode Mode, from uint64) (*Session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case mode.counts() && c.sole != nil:
+	case mode != ReadOnly && c.sole != nil:
 		return nil, fmt.Errorf("%w: a session types alone; attach to read only, or ask for it to be ended", ErrTaken)
 	case mode == Sole && c.writers > 0:
 		return nil, fmt.Errorf("%w: %d sessions may type; attach without being the only one", ErrTaken, c.writers)
 	}
 	s := &Session{Reader: c.cfg.Stream.NewReader(from, Newest, 0), c: c, mode: mode}
-	if mode.counts() {
+	if mode != ReadOnly {
 		c.writers++
 	}
 	if mode == Sole {
@@ -71,15 +66,8 @@ func (c *Console) may(by *Session) error {
 
 // Write types p. It waits until the guest has room or ctx ends.
 func (s *Session) Write(ctx context.Context, p []byte) (int, error) {
-	switch s.mode {
-	case ReadOnly:
+	if s.mode == ReadOnly {
 		return 0, fmt.Errorf("%w: this session only reads", ErrTaken)
-	case AsTerminal:
-		n, err := s.c.write(ctx, p, nil)
-		if errors.Is(err, ErrTaken) {
-			return len(p), nil
-		}
-		return n, err
 	}
 	return s.c.write(ctx, p, s)
 }
@@ -93,7 +81,7 @@ func (s *Session) Close() {
 		return
 	}
 	s.over = true
-	if s.mode.counts() {
+	if s.mode != ReadOnly {
 		s.c.writers--
 	}
 	if s.c.sole == s {

@@ -52,6 +52,7 @@ type Stream struct {
 	readers []*Reader
 	room    chan struct{} // somebody who holds the writer up has read; capacity 1
 	closed  bool
+	left    bool // closed, and the guest goes on
 }
 
 // NewStream makes a stream in mem: StreamHeader bytes and a scrollback, whose size is a power of two from 4096 to 2^26.
@@ -126,7 +127,11 @@ func (s *Stream) Is(key string) bool {
 }
 
 // Key is what tells this stream from others: 16 hexadecimal digits that follow from the key that it was made with.
-func (s *Stream) Key() string { return fmt.Sprintf("%x", s.head[headKey:][:8]) }
+func (s *Stream) Key() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("%x", s.head[headKey:][:8])
+}
 
 // Seen is what SetSeen left: how much of the stream a terminal has been given.
 func (s *Stream) Seen() uint64        { return s.seen.Load() }
@@ -246,10 +251,18 @@ func (s *Stream) Lines() uint64 {
 func (s *Stream) Dropped() uint64 { return s.dropped.Load() }
 
 // Close lets readers read what there is, and then io.EOF.
-func (s *Stream) Close() {
+func (s *Stream) Close() { s.close(false) }
+
+// Leave is Close where the guest goes on, and another process will serve it: readers then get io.ErrUnexpectedEOF.
+func (s *Stream) Leave() { s.close(true) }
+
+func (s *Stream) close(left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
+	if s.closed {
+		return
+	}
+	s.closed, s.left = true, left
 	for _, r := range s.readers {
 		r.pokeLocked()
 	}

@@ -233,6 +233,22 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// A stream whose guest goes on ends otherwise than one whose guest is gone, when all is read.
+func TestLeave(t *testing.T) {
+	s := newStream(t)
+	feed(s, 10)
+	r := s.NewReader(0, Newest, 0)
+	s.Leave()
+	s.Close() // it is too late for that
+	if err := r.Wait(t.Context(), 11); err != nil {
+		t.Errorf("it has 10 bytes to be read: %v", err)
+	}
+	r.Read(make([]byte, 10))
+	if err := r.Wait(t.Context(), 1); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}
+
 // Memory that anything may have written into gives a stream that works, or an error.
 func FuzzStreamMemory(f *testing.F) {
 	mem := make([]byte, StreamHeader+testSize)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -33,7 +34,13 @@ func attachTo(c *cli.Context) error {
 	}
 	ctx, leave := context.WithCancel(c.Context)
 	defer leave()
-	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only"), ready: make(chan struct{}), over: ctx.Done()}
+	k := &keyboard{escape: escape, leave: leave, quiet: c.Bool("read-only"), ready: make(chan struct{}), ctx: ctx}
+	if r.Mode == attach.ModeShared {
+		k.shared = attach.NewKeyboard(func(ctx context.Context) (*attach.Client, attach.Info, error) {
+			return openToType(ctx, c, r.Guest)
+		})
+		defer k.shared.Close()
+	}
 	f := &follower{c: c, request: r, opened: k.connect}
 	f.out = func(_ uint64, b []byte) error {
 		_, err := os.Stdout.Write(b)
@@ -59,11 +66,38 @@ func escapeKey(s string) (byte, error) {
 	return 0, fmt.Errorf("%w: --escape %q: want a character, or ^ and one", errUsage, s)
 }
 
-// keyboard sends what is typed to the connection there is. What is typed before the first one waits for it; what is typed
-// while the daemon is away is lost.
+// openToType connects to type at a guest: it waits for a daemon that is away, until who reads gives up.
+func openToType(ctx context.Context, c *cli.Context, guest string) (*attach.Client, attach.Info, error) {
+	for {
+		client, err := dial(c)
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { client.Close() })
+			info, err := client.Open(attach.Request{Op: attach.OpType, Guest: guest})
+			if stop(); err == nil {
+				return client, info, nil
+			}
+			client.Close()
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return nil, attach.Info{}, context.Cause(ctx)
+		}
+	}
+}
+
+// leaveTime is how long the guest has to be given what was typed before the key that leaves.
+const leaveTime = time.Second
+
+// ahead is how many pieces of standard input wait for a guest that does not read: so the key that leaves is seen.
+const ahead = 64
+
+// keyboard sends what is typed. What is typed before the first connection waits for it; what is typed while the daemon is
+// away waits too, but for one who types alone: that goes over the connection which made it so, and is lost with it.
 type keyboard struct {
-	ready  chan struct{}   // closed when there is the first connection
-	over   <-chan struct{} // closed when there will be none any more
+	ready  chan struct{}    // closed when there is the first connection
+	ctx    context.Context  // ends when there will be none any more
+	shared *attach.Keyboard // nil: over the connection there is
 	escape byte
 	leave  func()
 	quiet  bool // nothing is sent
@@ -104,38 +138,87 @@ func (k *keyboard) raw() (restore func(), err error) {
 
 // run reads standard input until its end; then the console is only read.
 func (k *keyboard) run() {
+	typed := make(chan []byte, ahead)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for b := range typed {
+			k.write(b)
+		}
+	}()
+	left := k.read(typed)
+	close(typed)
+	if !left {
+		return
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, leaveTime)
+	defer cancel()
+	select {
+	case <-written:
+		if k.shared != nil {
+			_ = k.shared.Flush(ctx)
+		}
+	case <-ctx.Done():
+	}
+	fmt.Fprint(os.Stderr, "\r\n")
+	k.leave()
+}
+
+// read reads standard input until its end, or until the key that leaves.
+func (k *keyboard) read(typed chan<- []byte) (left bool) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := os.Stdin.Read(buf)
 		b := buf[:n]
-		left := false
 		if k.tty {
 			if i := bytes.IndexByte(b, k.escape); i >= 0 {
 				b, left = b[:i], true
 			}
 		}
-		if len(b) > 0 && !k.quiet {
-			if !left {
-				select {
-				case <-k.ready:
-				case <-k.over:
-					return
-				}
-			}
-			k.mu.Lock()
-			c := k.client
-			k.mu.Unlock()
-			if c != nil {
-				_, _ = c.Write(b) // the reader sees that it is away
+		if len(b) > 0 && !k.quiet && k.wait(left) {
+			select {
+			case typed <- bytes.Clone(b):
+			case <-k.ctx.Done():
+				return false
 			}
 		}
 		if left {
-			fmt.Fprint(os.Stderr, "\r\n")
-			k.leave()
-			return
+			return true
 		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return
+			return false
 		}
+	}
+}
+
+// wait waits for the first connection, unless somebody leaves before it, and says whether there is one.
+func (k *keyboard) wait(leaves bool) bool {
+	select {
+	case <-k.ready:
+		return true
+	default:
+	}
+	if leaves {
+		return false
+	}
+	select {
+	case <-k.ready:
+		return true
+	case <-k.ctx.Done():
+		return false
+	}
+}
+
+// write types; that there is no connection any more the reader sees.
+func (k *keyboard) write(b []byte) {
+	if k.shared != nil {
+		_, _ = k.shared.Write(k.ctx, b)
+		return
+	}
+	k.mu.Lock()
+	c := k.client
+	k.mu.Unlock()
+	if c != nil {
+		_, _ = c.Write(b)
 	}
 }

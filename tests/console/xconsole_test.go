@@ -191,6 +191,38 @@ func TestFollowOverRestarts(t *testing.T) {
 	}
 }
 
+// What is typed by xconsole attach while the daemon is killed again and again gets to the guest byte for byte, and when it
+// leaves, what was typed before.
+func TestAttachOverRestarts(t *testing.T) {
+	h := newHost(t)
+	d := h.ours()
+	g := h.guest(5, "one")
+	h.terminal(5, "")
+	p := start(t, h.xconsole("attach", "one"))
+	h.say(g, []byte("login: "))
+	p.sees("login: ")
+	all := pattern(1, 40<<10)
+	go func() { _, _ = p.in.Write(all) }()
+	var got []byte
+	buf := make([]byte, 700)
+	for kills := 0; len(got) < len(all); {
+		n, err := g.Read(within(t), buf)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", len(got), err)
+		}
+		if got = append(got, buf[:n]...); len(got) > (kills+1)*5<<10 {
+			d.stop(syscall.SIGKILL)
+			d = h.ours()
+			kills++
+		}
+	}
+	if !bytes.Equal(got, all) {
+		t.Error(differ(got, all))
+	}
+	h.say(g, []byte("welcome"))
+	p.sees("welcome")
+}
+
 // On a terminal every key goes to the guest, but the one that leaves; the terminal is then as it was.
 func TestKeys(t *testing.T) {
 	h := newHost(t)
@@ -203,21 +235,7 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := h.xconsole("attach", "one")
-	p := &person{t: t, in: master, cmd: c}
-	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		b := make([]byte, 1024)
-		for {
-			n, err := master.Read(b)
-			_, _ = p.Write(b[:n])
-			if err != nil {
-				return
-			}
-		}
-	}()
+	p := atTerminal(t, c, master, slave)
 	h.say(g, []byte("login: "))
 	p.sees("login: ")
 	p.types("a\x03\x04\x1a\x1c\r\n")
@@ -238,6 +256,55 @@ func TestKeys(t *testing.T) {
 	if *before != *after {
 		t.Errorf("the terminal was %+v and is %+v", before, after)
 	}
+}
+
+// The key that leaves does so at a guest that does not read what is typed, too.
+func TestLeavesTheDeaf(t *testing.T) {
+	h := newHost(t)
+	h.ours()
+	g := h.guest(5, "one")
+	h.terminal(5, "")
+	master, slave := openTerminal(t)
+	c := h.xconsole("attach", "one")
+	p := atTerminal(t, c, master, slave)
+	h.say(g, []byte("login: "))
+	p.sees("login: ")
+	for range 60 {
+		p.types(strings.Repeat("x", 1024))
+	}
+	p.types("\x1d")
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("it was left, and says: %v", err)
+		}
+	case <-time.After(patience):
+		_ = c.Process.Kill()
+		t.Errorf("it does not leave: %v", <-ended)
+	}
+}
+
+// atTerminal starts a program at a terminal.
+func atTerminal(t *testing.T, c *exec.Cmd, master, slave *os.File) *person {
+	t.Helper()
+	p := &person{t: t, in: master, cmd: c}
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		b := make([]byte, 1024)
+		for {
+			n, err := master.Read(b)
+			_, _ = p.Write(b[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return p
 }
 
 func openTerminal(t *testing.T) (master, slave *os.File) {

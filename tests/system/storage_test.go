@@ -24,9 +24,12 @@ type storage struct {
 	mlvm string
 }
 
+// soaks says whether $SOAK is set.
+func soaks() bool { return os.Getenv("SOAK") != "" }
+
 // times is how often something is done: more where $SOAK is set.
 func times(few, many int) int {
-	if os.Getenv("SOAK") != "" {
+	if soaks() {
 		return many
 	}
 	return few

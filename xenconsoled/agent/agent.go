@@ -41,6 +41,8 @@ type Config struct {
 	// gone or ctx ends; nil for nowhere.
 	Terminal func(*Guest) (xenconsoled.Terminal, error)
 	Copy     func(context.Context, *Guest)
+	// Named is as in xenconsoled.Follower, and may be nil.
+	Named func(d xen.DomID, tty string)
 	// Warn takes what there is to say, Debug what is for the curious; a line a call. Either may be nil.
 	Warn, Debug func(string)
 }
@@ -140,7 +142,7 @@ func (a *Agent) once(ctx context.Context) error {
 	defer func() { <-linked }()
 	defer cancel(nil)
 	f := &xenconsoled.Follower{
-		Store: store, Backend: dom, Alive: a.cfg.Alive, Poll: a.cfg.Poll, Found: t.found, Other: t.remove,
+		Store: store, Backend: dom, Alive: a.cfg.Alive, Poll: a.cfg.Poll, Named: a.cfg.Named, Found: t.found, Other: t.remove,
 		Look: func() {
 			if !a.cfg.Alive(dom) {
 				cancel(errGone)

@@ -192,6 +192,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte("R\x0f\x00\x00{\"op\":\"list\"}\n\n"))
 	f.Add([]byte("O\x0a\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00ab"))
 	f.Add([]byte("L\xff\xff\xff"))
+	f.Add(appendGiven(nil, 5, 7))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in := frames{r: bytes.NewReader(b)}
 		var again []byte
@@ -203,8 +204,11 @@ func FuzzFrames(f *testing.F) {
 			if len(body) > frameMax && kind != kindList {
 				t.Fatalf("a frame %q of %d bytes", kind, len(body))
 			}
-			if kind == kindOutput {
+			switch kind {
+			case kindOutput:
 				parseOutput(body)
+			case kindGiven:
+				parseGiven(body)
 			}
 			again = append(appendHead(again, kind, len(body)), body...)
 		}

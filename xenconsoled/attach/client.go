@@ -138,6 +138,23 @@ func (c *Client) End() End {
 	return *c.end
 }
 
+// Given waits until the guest was given more of what was typed, after OpType: n bytes of this connection by now, behind
+// which the index in its ring is index. It fails with io.ErrUnexpectedEOF when the service, or the guest, went away. It may
+// be called while Write is.
+func (c *Client) Given() (n uint64, index uint32, err error) {
+	kind, body, err := c.in.next()
+	switch {
+	case err == io.EOF:
+		return 0, 0, io.ErrUnexpectedEOF
+	case err != nil:
+		return 0, 0, err
+	case kind != kindGiven:
+		return 0, 0, fmt.Errorf("%w: %q while typing", ErrProtocol, kind)
+	}
+	n, index = parseGiven(body)
+	return n, index, nil
+}
+
 // Write types p. It may be called while Read is.
 func (c *Client) Write(p []byte) (n int, err error) {
 	c.mu.Lock()

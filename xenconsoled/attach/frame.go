@@ -14,6 +14,7 @@ const (
 	kindList    = 'L'
 	kindInfo    = 'A'
 	kindOutput  = 'O'
+	kindGiven   = 'T'
 	kindEnd     = 'Z'
 	kindFailure = 'E'
 )
@@ -24,6 +25,7 @@ const (
 	outputHead = 8 // the number of the first byte
 	outputMax  = frameMax - outputHead
 	listMax    = 1<<24 - 1 // a list may be longer
+	givenSize  = 8 + 4     // how many bytes, and the index
 )
 
 // ErrProtocol says that the other side sent what nobody sends.
@@ -39,13 +41,13 @@ func parseHead(b []byte) (kind byte, size int, err error) {
 	kind, size = b[0], int(b[1])|int(b[2])<<8|int(b[3])<<16
 	most := frameMax
 	switch kind {
-	case kindRequest, kindInput, kindInfo, kindOutput, kindEnd, kindFailure:
+	case kindRequest, kindInput, kindInfo, kindOutput, kindGiven, kindEnd, kindFailure:
 	case kindList:
 		most = listMax
 	default:
 		return 0, 0, fmt.Errorf("%w: a frame of kind %q", ErrProtocol, kind)
 	}
-	if size > most || kind == kindOutput && size < outputHead {
+	if size > most || kind == kindOutput && size < outputHead || kind == kindGiven && size != givenSize {
 		return 0, 0, fmt.Errorf("%w: a frame %q of %d bytes", ErrProtocol, kind, size)
 	}
 	return kind, size, nil
@@ -83,4 +85,15 @@ func (f *frames) next() (kind byte, body []byte, err error) {
 // parseOutput reads the body of an output frame.
 func parseOutput(body []byte) (from uint64, b []byte) {
 	return binary.LittleEndian.Uint64(body), body[outputHead:]
+}
+
+// appendGiven appends a frame that says how many bytes of a connection the guest was given, and the index in its ring then.
+func appendGiven(dst []byte, n uint64, index uint32) []byte {
+	dst = binary.LittleEndian.AppendUint64(appendHead(dst, kindGiven, givenSize), n)
+	return binary.LittleEndian.AppendUint32(dst, index)
+}
+
+// parseGiven reads the body of such a frame.
+func parseGiven(body []byte) (n uint64, index uint32) {
+	return binary.LittleEndian.Uint64(body), binary.LittleEndian.Uint32(body[8:])
 }

@@ -13,6 +13,7 @@ const (
 	OpList   = "list"
 	OpAttach = "attach" // read on, and type
 	OpLogs   = "logs"   // read what there is, and on if Follow is set
+	OpType   = "type"   // type as the guest's terminal does, and be told what the guest was given: see Keyboard
 )
 
 // Modes of OpAttach.
@@ -20,8 +21,6 @@ const (
 	ModeRead   = "read"
 	ModeShared = "shared"
 	ModeSole   = "sole"
-	// ModeTerminal is for who makes a terminal of another machine's: see xenconsoled.AsTerminal.
-	ModeTerminal = "terminal"
 )
 
 // Request is what a client wants.
@@ -49,6 +48,8 @@ type Info struct {
 	Dropped uint64 `json:"dropped"` // bytes that terminals and sessions missed because they lagged
 	Typed   uint64 `json:"typed"`   // bytes that the guest was given
 	Writers int    `json:"writers"`
+	// Input is the index in the guest's ring of the byte that is typed next: for OpType.
+	Input uint32 `json:"input,omitempty"`
 }
 
 // End is how an attachment ended.
@@ -103,7 +104,7 @@ func parseRequest(body []byte) (r Request, mode xenconsoled.Mode, err error) {
 		return r, 0, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	switch r.Op {
-	case OpList, OpLogs:
+	case OpList, OpLogs, OpType:
 	case OpAttach:
 		switch r.Mode {
 		case ModeRead:
@@ -111,8 +112,6 @@ func parseRequest(body []byte) (r Request, mode xenconsoled.Mode, err error) {
 			mode = xenconsoled.Shared
 		case ModeSole:
 			mode = xenconsoled.Sole
-		case ModeTerminal:
-			mode = xenconsoled.AsTerminal
 		default:
 			return r, 0, fmt.Errorf("%w: mode %q", ErrRequest, r.Mode)
 		}

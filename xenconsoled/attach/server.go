@@ -108,6 +108,9 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 		}
 		return send(conn, kindFailure, &Failure{CodeNotFound, fmt.Sprintf("no guest %q has a console here", r.Guest)})
 	}
+	if r.Op == OpType {
+		return typeAt(ctx, cancel, conn, in, c)
+	}
 	stream := c.Stream()
 	var from uint64
 	switch {
@@ -128,35 +131,16 @@ func (s *Server) ServeConn(ctx context.Context, conn io.ReadWriteCloser) error {
 	if err := send(conn, kindInfo, info(c)); err != nil {
 		return err
 	}
-	// What is typed waits for the guest, while we go on to look whether the client is still there.
 	var typing sync.WaitGroup
 	defer typing.Wait()
 	defer conn.Close()
 	defer cancel()
-	typed := make(chan []byte, typedMax)
-	typing.Go(func() {
-		defer close(typed)
-		for {
-			kind, body, err := in.next()
-			if err != nil || kind != kindInput {
-				break
-			}
-			select {
-			case typed <- append([]byte(nil), body...):
-			case <-ctx.Done():
-				return
-			}
-		}
-		late := time.AfterFunc(leaveTime, cancel) // the guest may not read
-		context.AfterFunc(ctx, func() { late.Stop() })
-	})
 	typing.Go(func() {
 		defer cancel()
-		for b := range typed { // what fits is typed even if the client has left
-			if _, err := session.Write(ctx, b); err != nil {
-				return
-			}
-		}
+		take(ctx, cancel, in, func(b []byte) error {
+			_, err := session.Write(ctx, b)
+			return err
+		})
 	})
 	var h History
 	if r.Op == OpLogs {

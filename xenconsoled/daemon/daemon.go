@@ -93,9 +93,9 @@ func (d *Daemon) setUp() (err error) {
 	h := xenconsoled.Host{
 		Dial: d.cfg.Dial, Mapper: d.cfg.Machine, Events: d.cfg.Machine, Alive: d.cfg.Machine.Alive, Memory: d.memory,
 		Terminal: func(c *xenconsoled.Console, limit int) (xenconsoled.Terminal, error) {
-			return d.ptys.newPTY(newHere(c, limit, d.cfg.Keep))
+			return d.ptys.newPTY(c.Dom(), newHere(c, limit, d.cfg.Keep))
 		},
-		Warn: d.cfg.Warn, Debug: d.cfg.Debug,
+		Named: d.ptys.named, Warn: d.cfg.Warn, Debug: d.cfg.Debug,
 	}
 	if d.cfg.LogGuests {
 		h.Log = d.openLog

@@ -27,7 +27,8 @@ func (d *Daemon) makeAgent() (err error) {
 	}
 	c := agent.Config{
 		Domain: d.cfg.Domain, Dial: d.cfg.Dial, Machine: m, Alive: d.cfg.Machine.Alive, Warn: d.cfg.Warn, Debug: d.cfg.Debug,
-		Terminal: func(g *agent.Guest) (xenconsoled.Terminal, error) { return d.ptys.newPTY(newThere(g)) },
+		Terminal: func(g *agent.Guest) (xenconsoled.Terminal, error) { return d.ptys.newPTY(g.Dom, newThere(g)) },
+		Named:    d.ptys.named,
 	}
 	if d.cfg.LogGuests {
 		c.Copy = func(ctx context.Context, g *agent.Guest) {

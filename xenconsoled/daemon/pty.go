@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"morgana/xen"
 )
 
 // screen is what whoever attaches is shown again.
@@ -23,6 +25,7 @@ const (
 
 // pty is a terminal at a console. Its slave is not kept open: so the kernel says when nobody has it.
 type pty struct {
+	dom     xen.DomID
 	source  source
 	master  *os.File
 	name    string
@@ -30,7 +33,8 @@ type pty struct {
 	watch   int      // of inotify; -1: nobody tells, and slave is open
 	slave   *os.File // or nil
 	changed chan struct{}
-	left    atomic.Bool // everybody who had it open has closed it since this was cleared
+	opened  chan struct{} // somebody may have opened it since its EIO was read; capacity 1
+	left    atomic.Bool   // everybody who had it open has closed it since this was cleared
 
 	// As inotify tells, guarded by from.mu. Events that are alike and follow each other are told once, so these are
 	// mended where poll tells that nobody has the terminal open.
@@ -38,29 +42,73 @@ type pty struct {
 	own   int // how many closings to come are our own
 }
 
-// newPTY makes a terminal at a console, which becomes the terminal's.
-func (v *ptys) newPTY(c source) (*pty, error) {
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+// newPTY makes a terminal at the console of a guest; the console becomes the terminal's.
+func (v *ptys) newPTY(d xen.DomID, c source) (*pty, error) {
+	master, name, err := v.open(d)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		c.close()
+		return nil, err
 	}
-	p := &pty{source: c, master: os.NewFile(uintptr(fd), "/dev/ptmx"), from: v, watch: -1, changed: make(chan struct{}, 1)}
-	if err := p.setUp(fd); err != nil {
+	p := &pty{
+		dom: d, source: c, master: master, name: name, from: v, watch: -1,
+		changed: make(chan struct{}, 1), opened: make(chan struct{}, 1),
+	}
+	if err := p.setUp(); err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *pty) setUp(fd int) error {
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+// open opens a new pty that xenstore does not name as another guest's: after the end of a daemon its names stay until the
+// next one has written its own, and what is typed at one guest must not get to another.
+func (v *ptys) open(d xen.DomID) (*os.File, string, error) {
+	for {
+		fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, "", &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		}
+		n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		if err != nil {
+			unix.Close(fd)
+			return nil, "", os.NewSyscallError("find pty", err)
+		}
+		master, name := os.NewFile(uintptr(fd), "/dev/ptmx"), "/dev/pts/"+strconv.Itoa(n)
+		if !v.isOther(d, name) {
+			return master, name, nil
+		}
+		defer master.Close() // or the next one would be the same
+	}
+}
+
+func (v *ptys) isOther(d xen.DomID, name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for other, n := range v.names {
+		if n == name && other != d {
+			return true
+		}
+	}
+	return false
+}
+
+// named says what terminal xenstore names as a guest's.
+func (v *ptys) named(d xen.DomID, name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.names[d] = name
+}
+
+func (p *pty) setUp() error {
+	conn, err := p.master.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var unlocked error
+	err = conn.Control(func(fd uintptr) { unlocked = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0) })
+	if err = errors.Join(err, unlocked); err != nil {
 		return os.NewSyscallError("unlock pty", err)
 	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		return os.NewSyscallError("find pty", err)
-	}
-	p.name = "/dev/pts/" + strconv.Itoa(n)
 	slave, err := p.openSlave()
 	if err != nil {
 		return err
@@ -97,9 +145,11 @@ func (p *pty) openSlave() (*os.File, error) {
 }
 
 func (p *pty) poke() {
-	select {
-	case p.changed <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{p.changed, p.opened} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -120,9 +170,17 @@ func (p *pty) open() (is bool) {
 	return is
 }
 
+// past ends what waits for a file.
+var past = time.Unix(1, 0)
+
 // Run implements xenconsoled.Terminal.
 func (p *pty) Run(ctx context.Context) {
 	defer p.close()
+	var keys sync.WaitGroup
+	defer keys.Wait()
+	keys.Go(func() { p.typed(ctx) })
+	stop := context.AfterFunc(ctx, func() { _ = p.master.SetReadDeadline(past) })
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +197,7 @@ func (p *pty) Run(ctx context.Context) {
 	}
 }
 
-// attached serves whoever has the terminal open until nobody has.
+// attached shows the console to whoever has the terminal open until nobody has.
 func (p *pty) attached(ctx context.Context) {
 	p.left.Store(false)
 	if p.slave == nil {
@@ -147,9 +205,8 @@ func (p *pty) attached(ctx context.Context) {
 	}
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var both sync.WaitGroup
-	both.Go(func() { p.show(within) })
-	both.Go(func() { p.typed(within) }) // inotify tells when it ends: somebody else may have opened it already
+	var shown sync.WaitGroup
+	shown.Go(func() { p.show(within) }) // inotify tells when it ends: somebody else may have opened it already
 	for within.Err() == nil {
 		select {
 		case <-within.Done():
@@ -159,10 +216,9 @@ func (p *pty) attached(ctx context.Context) {
 			}
 		}
 	}
-	past := time.Unix(1, 0)
-	_ = p.master.SetDeadline(past)
-	both.Wait()
-	_ = p.master.SetDeadline(time.Time{})
+	_ = p.master.SetWriteDeadline(past)
+	shown.Wait()
+	_ = p.master.SetWriteDeadline(time.Time{})
 	p.source.end()
 	if ctx.Err() == nil {
 		p.flush()
@@ -185,18 +241,23 @@ func (p *pty) show(ctx context.Context) {
 	}
 }
 
-// typed passes on what is typed at the terminal.
+// typed passes on what is typed at the terminal, whoever has it open or had: a pty has what was written before its last
+// closing, and then fails with EIO until it is opened again (pty(7), n_tty_read in Linux). Where the guest does not take it,
+// it waits, as on Xen's daemon.
 func (p *pty) typed(ctx context.Context) {
 	buf := make([]byte, 1024)
 	for {
 		n, err := p.master.Read(buf)
-		if n > 0 {
-			if p.source.write(ctx, buf[:n]) != nil {
-				return
-			}
+		if n > 0 && p.source.write(ctx, buf[:n]) != nil {
+			return // the guest is gone
 		}
-		if err != nil {
-			return // EIO: nobody has the terminal open
+		if err == nil {
+			continue
+		}
+		select {
+		case <-p.opened:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -232,6 +293,7 @@ type ptys struct {
 
 	mu      sync.Mutex
 	watches map[int32]*pty
+	names   map[xen.DomID]string // what xenstore names, of guests that have had no terminal here that ended
 }
 
 func newPTYs() (*ptys, error) {
@@ -239,7 +301,7 @@ func newPTYs() (*ptys, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init", err)
 	}
-	return &ptys{notify: os.NewFile(uintptr(fd), "inotify"), watches: make(map[int32]*pty)}, nil
+	return &ptys{notify: os.NewFile(uintptr(fd), "inotify"), watches: make(map[int32]*pty), names: make(map[xen.DomID]string)}, nil
 }
 
 func (v *ptys) add(p *pty) (err error) {
@@ -263,6 +325,7 @@ func (v *ptys) add(p *pty) (err error) {
 func (v *ptys) remove(p *pty) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	delete(v.names, p.dom)
 	if p.watch < 0 {
 		return
 	}

@@ -71,18 +71,24 @@ func (h *here) end() {}
 
 func (h *here) close() { h.reader.Close() }
 
-// there is a console that the console domain serves. It is connected while somebody has the terminal open.
+// there is a console that the console domain serves. It is read over a connection while somebody has the terminal open, and
+// typed at over another one while there is something to type: what is typed does not wait behind what nobody reads, and not
+// for those who have the terminal open.
 type there struct {
-	guest   *agent.Guest
-	dialing chan struct{} // full while somebody connects; capacity 1
+	guest    *agent.Guest
+	keyboard *attach.Keyboard
 
 	mu     sync.Mutex
-	client *attach.Client // or nil
+	client *attach.Client // or nil; next's
 	at     *uint64        // the number of the byte that comes next, if somebody has read
 	fresh  bool           // whoever opened the terminal has seen nothing yet
 }
 
-func newThere(g *agent.Guest) *there { return &there{guest: g, dialing: make(chan struct{}, 1)} }
+func newThere(g *agent.Guest) *there {
+	return &there{guest: g, keyboard: attach.NewKeyboard(func(ctx context.Context) (*attach.Client, attach.Info, error) {
+		return open(ctx, g, attach.Request{Op: attach.OpType})
+	})}
+}
 
 func (t *there) begin() {
 	t.mu.Lock()
@@ -93,38 +99,41 @@ func (t *there) begin() {
 // retry is how long to wait until a connection is tried again.
 const retry = 50 * time.Millisecond
 
-// connected is the connection there is, or a new one: it waits for a domain that is away.
-func (t *there) connected(ctx context.Context) (*attach.Client, error) {
-	select {
-	case t.dialing <- struct{}{}:
-		defer func() { <-t.dialing }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+// open makes a connection: it waits for a domain that is away.
+func open(ctx context.Context, g *agent.Guest, r attach.Request) (*attach.Client, attach.Info, error) {
 	for {
-		t.mu.Lock()
-		c := t.client
-		r := attach.Request{Op: attach.OpAttach, Mode: attach.ModeTerminal, From: t.at}
-		if t.fresh || t.at == nil {
-			r.Lines = screenLines
-		}
-		t.mu.Unlock()
-		if c != nil {
-			return c, nil
-		}
-		c, _, err := t.guest.Open(ctx, r)
+		c, info, err := g.Open(ctx, r)
 		if err == nil {
-			t.mu.Lock()
-			t.client, t.fresh = c, false
-			t.mu.Unlock()
-			return c, nil
+			return c, info, nil
 		}
 		select {
 		case <-time.After(retry):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, info, context.Cause(ctx)
 		}
 	}
+}
+
+// connected is the connection there is, or a new one.
+func (t *there) connected(ctx context.Context) (*attach.Client, error) {
+	t.mu.Lock()
+	c := t.client
+	r := attach.Request{Op: attach.OpAttach, Mode: attach.ModeRead, From: t.at}
+	if t.fresh || t.at == nil {
+		r.Lines = screenLines
+	}
+	t.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	c, _, err := open(ctx, t.guest, r)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.client, t.fresh = c, false
+	t.mu.Unlock()
+	return c, nil
 }
 
 func (t *there) next(ctx context.Context, p []byte) (int, error) {
@@ -170,21 +179,14 @@ func (t *there) drop(c *attach.Client) {
 	}
 }
 
-// write types over the connection there is. What a domain that goes away has not given to the guest is lost, as on a line
-// that is cut.
 func (t *there) write(ctx context.Context, p []byte) error {
-	c, err := t.connected(ctx)
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	if _, err := c.Write(p); err != nil {
-		t.drop(c)
-	}
-	return nil
+	_, err := t.keyboard.Write(ctx, p)
+	return err
 }
 
 func (t *there) end() { t.drop(nil) }
 
-func (t *there) close() { t.drop(nil) }
+func (t *there) close() {
+	t.drop(nil)
+	t.keyboard.Close()
+}

@@ -323,10 +323,13 @@ func TestTerminalAndSole(t *testing.T) {
 	w.serve()
 	w.startAgent()
 	g := w.guest("web")
-	terminal, _ := w.open(attach.Request{Op: attach.OpAttach, Guest: "web", Mode: attach.ModeTerminal})
+	terminal, _ := w.open(attach.Request{Op: attach.OpType, Guest: "web"})
 	sole, _ := w.open(attach.Request{Op: attach.OpAttach, Guest: "web", Mode: attach.ModeSole})
 	if _, err := terminal.Write([]byte("dropped")); err != nil {
 		t.Fatal(err)
+	}
+	if n, index, err := terminal.Given(); n != 7 || index != 0 || err != nil {
+		t.Errorf("of what is dropped it is told %d, %d, %v", n, index, err)
 	}
 	c, ok := w.service.Find("web")
 	if !ok {

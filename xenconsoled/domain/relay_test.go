@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 
 	"morgana/xenconsoled/attach"
@@ -17,7 +18,7 @@ func TestRelay(t *testing.T) {
 	w.startAgent()
 	server := &attach.Server{Consoles: nothing{}, Elsewhere: w.agent.Dial}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 16)
+	ended := make(chan error, 1000)
 	dial := func() *attach.Client {
 		here, there := net.Pipe()
 		go func() { ended <- server.ServeConn(ctx, there) }()
@@ -61,9 +62,15 @@ func TestRelay(t *testing.T) {
 	if _, err := c.Read(b); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the domain went away: %v", err)
 	}
-	if _, err := dial().Open(attach.Request{Op: attach.OpAttach, Guest: "web"}); !errors.Is(err, attach.ErrAway) {
-		t.Errorf("nobody is there: %v", err)
-	}
+	dials := 0
+	w.eventually("nobody is there", func() bool { // the agent may not have seen it yet
+		dials++
+		_, err := dial().Open(attach.Request{Op: attach.OpAttach, Guest: "web"})
+		if !errors.Is(err, attach.ErrAway) && !errors.Is(err, io.EOF) {
+			t.Fatalf("nobody is there: %v", err)
+		}
+		return errors.Is(err, attach.ErrAway)
+	})
 	from := c.Next()
 	g.say([]byte(", and on"))
 	w.serve()
@@ -77,7 +84,36 @@ func TestRelay(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 	cancel()
-	for range 6 {
+	for range 5 + dials {
 		<-ended
 	}
+}
+
+// What xconsole types by the socket in dom0 gets to the guest once, over the relay too, when the domain restarts.
+func TestTypedOverRelay(t *testing.T) {
+	w := newWorld(t, 1)
+	stop := w.serve()
+	w.startAgent()
+	server := &attach.Server{Consoles: nothing{}, Elsewhere: w.agent.Dial}
+	var relays sync.WaitGroup
+	defer relays.Wait()
+	g := w.guest("web")
+	k := w.typist("web", func(ctx context.Context) (io.ReadWriteCloser, error) {
+		here, there := net.Pipe()
+		relays.Go(func() { _ = server.ServeConn(ctx, there) })
+		return here, nil
+	})
+	defer k.Close()
+	want := string(text("typed", 20_000))
+	go func() { _, _ = k.Write(w.ctx(), []byte(want)) }()
+	for at := 0; at < len(want); at += 400 {
+		if got := g.hear(400); got != want[at:at+400] {
+			t.Fatalf("after %d bytes the guest heard %.60q, want %.60q", at, got, want[at:])
+		}
+		if at%2000 == 0 {
+			stop()
+			stop = w.serve()
+		}
+	}
+	w.silent(g)
 }
