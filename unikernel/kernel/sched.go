@@ -122,10 +122,6 @@ func schedule() {
 			continue
 		}
 		if runQueue.head == 0 {
-			if onXen && *p8(sharedInfo) != 0 { // an event is there: no HLT, which would be an exit, and no interrupt
-				pollEvents()
-				continue
-			}
 			armTimer(now, nextDeadline())
 			idle()
 			pollEvents()
