@@ -18,6 +18,9 @@ type Device struct {
 	sector   int
 	plain    bool
 	readOnly bool
+
+	wantDirect bool
+	direct     *direct // nil without
 }
 
 // An Option changes how a file is opened.
@@ -75,6 +78,9 @@ func open(name string, mode int, opts []Option) (*Device, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	d.readOnly = mode == os.O_RDONLY
+	if d.wantDirect && !d.plain {
+		d.direct, _ = openDirect(f, mode) // or through the page cache
+	}
 	return d, nil
 }
 
@@ -114,8 +120,16 @@ func (d *Device) File() *os.File { return d.f }
 // Plain reports whether this is a plain file and no block device.
 func (d *Device) Plain() bool { return d.plain }
 
+// IsDirect reports whether what is aligned goes past the page cache: see Direct.
+func (d *Device) IsDirect() bool { return d.direct != nil && !d.direct.off.Load() }
+
 // Close closes the file; it flushes nothing.
-func (d *Device) Close() error { return d.f.Close() }
+func (d *Device) Close() error {
+	if d.direct != nil {
+		return errors.Join(d.direct.close(), d.f.Close())
+	}
+	return d.f.Close()
+}
 
 // Size implements block.Device. It is the size at opening.
 func (d *Device) Size() int64 { return d.size }
@@ -127,6 +141,11 @@ func (d *Device) SectorSize() int { return d.sector }
 func (d *Device) ReadAt(p []byte, off int64) (int, error) {
 	if err := block.CheckRange(off, int64(len(p)), d.size); err != nil {
 		return 0, err
+	}
+	if d.direct != nil {
+		if done, err := d.direct.one(p, off, d.sector, false); done {
+			return got(p, err), err
+		}
 	}
 	n, err := d.f.ReadAt(p, off)
 	if n == len(p) {
@@ -140,7 +159,19 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.writable(off, int64(len(p))); err != nil {
 		return 0, err
 	}
+	if d.direct != nil {
+		if done, err := d.direct.one(p, off, d.sector, true); done {
+			return got(p, err), err
+		}
+	}
 	return d.f.WriteAt(p, off)
+}
+
+func got(p []byte, err error) int {
+	if err != nil {
+		return 0
+	}
+	return len(p)
 }
 
 // writable tells why n bytes at off may not be written.

@@ -89,6 +89,11 @@ func (d *Device) ReadVec(bufs [][]byte, off int64) error {
 	if err := block.CheckRange(off, length(bufs), d.size); err != nil {
 		return err
 	}
+	if d.direct != nil {
+		if done, err := d.direct.move(bufs, off, d.sector, false); done {
+			return err
+		}
+	}
 	return d.vector(bufs, off, unix.Preadv, d.f.ReadAt)
 }
 
@@ -96,6 +101,11 @@ func (d *Device) ReadVec(bufs [][]byte, off int64) error {
 func (d *Device) WriteVec(bufs [][]byte, off int64) error {
 	if err := d.writable(off, length(bufs)); err != nil {
 		return err
+	}
+	if d.direct != nil {
+		if done, err := d.direct.move(bufs, off, d.sector, true); done {
+			return err
+		}
 	}
 	return d.vector(bufs, off, unix.Pwritev, d.f.WriteAt)
 }

@@ -44,7 +44,7 @@ func (t *targets) open(ctx context.Context, a *blkback.Attachment) (blkback.Disk
 	if a.ReadOnly {
 		open = file.OpenReadOnly
 	}
-	d, err := open(a.Target)
+	d, err := open(a.Target, file.Direct())
 	if err != nil {
 		return blkback.Disk{}, err
 	}

@@ -185,6 +185,10 @@ func (b *bench) measure(ctx context.Context, files testbed.Files, specs []string
 	n := b.turns * len(rows) * len(b.roads)
 	for k := range n {
 		i, j := k/len(b.roads)%len(rows), k%len(b.roads)
+		// What a road left in dom0's page cache is written now, and not while the next one is measured.
+		if _, err := b.host.Output(ctx, "sync"); err != nil {
+			return nil, err
+		}
 		if _, err := g.Console.WaitFor(ctx, fmt.Sprintf("FIO %d begins", k)); err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, g.Console)
 		}

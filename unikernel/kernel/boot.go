@@ -38,6 +38,7 @@ func boot(si, tab uintptr) {
 	setupXen()
 	setupClock()
 	bootTime = nanotime() - sinceBoot()
+	setupVDSO()
 	setupRandom()
 	setupFiles()
 	setupRoot()

@@ -160,8 +160,13 @@ func userStack() uintptr {
 	random := uintptr(userStackTop - 64)
 	ok := userCopyOut(words, addrOf8(&wordBuf[0]), uintptr(wordLen))
 	ok = ok && userStore64s(random, random64(), random64())
+	sysinfo := uint64(1) // AT_IGNORE
+	if mapVDSO() {
+		sysinfo = 33 // AT_SYSINFO_EHDR
+	}
 	auxv := [...]uint64{
 		6, pageSize, // AT_PAGESZ
+		sysinfo, vdsoCode,
 		25, uint64(random), // AT_RANDOM
 		3, programPhdr, 4, 56, 5, programPhnum, // AT_PHDR, AT_PHENT, AT_PHNUM
 		9, programEntry, // AT_ENTRY

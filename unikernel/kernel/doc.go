@@ -18,6 +18,9 @@
 // wild pointer is EFAULT by construction, in every system call, there is no fault in the kernel to recover from, and
 // SMAP can be on throughout. Frames belong to one of: free list, program pages, kernel tables, files, grants, arena.
 //
+// The program can read two pages of the kernel's: the vDSO's, which is code, and shared info, in which Xen keeps its
+// clocks (vdso.go). It can write neither.
+//
 // # Registers
 //
 // Entry from ring 3 saves all registers in the current thread's page, the FP state with XSAVE, and switches the FS

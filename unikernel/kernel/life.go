@@ -180,6 +180,7 @@ func suspendDomain() {
 	reconnectGrants()
 	clockBase, lastTime = 0, 0
 	clockBase = stopped - nanotime()
+	vdsoClockBase()
 	lastTime = 0
 	armedFor = 0
 	setupRandom() // the same file may be restored twice

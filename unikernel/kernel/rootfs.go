@@ -259,6 +259,8 @@ func procFill(i uint32) {
 				}
 			} else if v.end == userStackTop {
 				textString("         [stack]")
+			} else if v.start == vdsoCode {
+				textString("         [vdso]")
 			}
 			textByte('\n')
 		}

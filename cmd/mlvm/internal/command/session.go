@@ -96,12 +96,16 @@ func (r *Run) open(n Need) error {
 		//lint:ignore ST1005 a sentence for users
 		return errors.New("No disks: name them with --devices A,B,… or MLVM_DEVICES=A,B,…; mlvm help devices has more.")
 	}
+	var opts []file.Option
+	if r.kept != nil && r.kept.resident != nil {
+		opts = append(opts, file.Direct()) // what is served to guests, who have caches of their own
+	}
 	for _, name := range list.Names {
 		open := file.OpenReadOnly
 		if n.Write && !r.Test() {
 			open = file.Open
 		}
-		d, err := open(name)
+		d, err := open(name, opts...)
 		switch {
 		case errors.Is(err, os.ErrNotExist) && slices.ContainsFunc(n.Disks, func(o string) bool { return devices.Same(o, name) }):
 			continue // the command says so itself
