@@ -154,11 +154,12 @@ func (w *world) start() (tty string) {
 	w.in, err = ring.NewConsumer(page[console.In:][:console.InSize], prod, cons)
 	must(err)
 	home := xs.DomainPath(w.guest.ID())
-	for k, v := range map[string]string{
-		"name": "web", "vm": "/vm/web", "console/ring-ref": "1048575", "console/limit": "1048576", "console/type": "xenconsoled",
-		"console/backend-id": fmt.Sprint(w.dom.ID()), "console/tty": "", "console/port": strconv.Itoa(int(w.event.Port())),
+	// As libxl does it: which guest it is stands there before it has a console, and its port comes last.
+	for _, n := range [][2]string{
+		{"vm", "/vm/web"}, {"name", "web"}, {"console/ring-ref", "1048575"}, {"console/limit", "1048576"}, {"console/type", "xenconsoled"},
+		{"console/backend-id", fmt.Sprint(w.dom.ID())}, {"console/tty", ""}, {"console/port", strconv.Itoa(int(w.event.Port()))},
 	} {
-		w.write(home+"/"+k, v)
+		w.write(home+"/"+n[0], n[1])
 	}
 	return w.eventually(home+"/console/tty", func(v string) bool { return v != "" })
 }
