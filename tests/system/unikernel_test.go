@@ -42,14 +42,15 @@ func TestEnds(t *testing.T) {
 	} {
 		t.Run(c.mode, func(t *testing.T) {
 			ctx := within(t, 5*time.Minute)
-			d, err := h.StartDomain(ctx, testbed.DomainConfig{Name: "end-" + c.mode, Kernel: img, Cmdline: "env=CHECK=yes " + c.mode + " 'two words'", MemoryMiB: 96})
+			config := testbed.DomainConfig{Name: "end-" + c.mode, Kernel: img, Cmdline: "env=CHECK=yes " + c.mode + " 'two words'", MemoryMiB: 96}
+			d, err := h.StartDomain(ctx, config)
 			if err != nil {
 				t.Fatal(err)
 			}
 			reason, err := d.Wait(ctx)
 			// Whether the runtime meets two writers in the act is chance: on one CPU it once took longer than the program's minute.
 			for try := 1; err == nil && c.mode == "maprace" && reason == "poweroff" && try < 3; try++ {
-				if d, err = h.StartDomain(ctx, testbed.DomainConfig{Name: "end-" + c.mode, Kernel: img, Cmdline: "env=CHECK=yes " + c.mode, MemoryMiB: 96}); err == nil {
+				if d, err = h.StartDomain(ctx, config); err == nil {
 					reason, err = d.Wait(ctx)
 				}
 			}
